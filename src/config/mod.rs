@@ -1,0 +1,30 @@
+//! The plugin configuration: read, typed, checked, and turned into a [`Policy`].
+
+mod parse;
+mod policy;
+mod router;
+pub mod schema;
+pub mod units;
+mod wire;
+
+pub use parse::ConfigError;
+pub use policy::{L2Policy, Policy, Rule};
+pub use router::Router;
+pub use schema::{Cookies, Role, Transport, Unmatched};
+
+/// Turns the bytes of a plugin configuration into a policy.
+///
+/// # Errors
+/// Everything that is wrong with it, each with the JSON path.
+pub fn load(bytes: &[u8]) -> Result<Policy, Vec<ConfigError>> {
+    let value = wire::read(bytes).map_err(|message| vec![ConfigError::new("", message)])?;
+    let (config, mut errors) = parse::parse(value);
+    let policy = policy::compile(&config, &mut errors);
+    if errors.is_empty() { Ok(policy) } else { Err(errors) }
+}
+
+/// The JSON Schema of the plugin configuration, as it lies in `envoy/tiercel.schema.json`.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(schema::Config).to_value()
+}

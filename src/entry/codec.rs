@@ -1,0 +1,211 @@
+//! The binary form of an entry, as Redis and the shared tier hold it.
+//!
+//! Little endian, all of it covered by the checksum:
+//! ```text
+//!  0  2  "TC"                 16  8  received, ms        36  4  key length
+//!  2  1  version (1)          24  8  fresh until, ms     40  4  fields length
+//!  3  1  flags (1 = lz4)      32  4  age on arrival, s   44  4  body length
+//!  4  2  status                                          48  4  body length as packed
+//!  6  2  0                                               52     key, fields, packed body
+//!  8  8  xxh3 of bytes 16.., seeded with bytes 0..8
+//! ```
+//! Whatever is not exactly this is an error, and the caller treats it as a miss.
+
+use lz4_flex::block::{compress, decompress_into};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::{Entry, Meta};
+use crate::closed_enum::closed_enum;
+use crate::http::fields::Fields;
+
+const MAGIC: [u8; 2] = *b"TC";
+const VERSION: u8 = 1;
+const LZ4: u8 = 1;
+const HEADER: usize = 52;
+
+closed_enum! {
+    /// Why stored bytes are not an entry.
+    pub enum DecodeError {
+        /// Not written by this cache, or by a version with another form.
+        Version => "version",
+        /// Shorter or longer than it says.
+        Truncated => "truncated",
+        /// Changed since it was written.
+        Checksum => "checksum",
+        /// Sound by its checksum, but not an entry.
+        Malformed => "malformed",
+        /// Larger than this instance takes.
+        TooLarge => "too_large",
+        /// An entry for another key: a hash collision.
+        OtherKey => "other_key",
+    }
+}
+
+/// The longest binary form of an entry whose parts take `len` bytes.
+#[must_use]
+pub const fn encoded_len_limit(len: usize) -> usize {
+    HEADER + len
+}
+
+/// Writes `entry`; a body of `compress_above` bytes or more is packed if that saves an eighth.
+#[must_use]
+pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
+    let body = entry.body();
+    let packed = (body.len() >= compress_above)
+        .then(|| compress(body))
+        .filter(|packed| packed.len() <= body.len() - body.len() / 8);
+    let stored = packed.as_deref().unwrap_or(body);
+    let (key, fields) = (entry.key(), entry.fields().as_bytes());
+
+    let mut out = Vec::with_capacity(HEADER + key.len() + fields.len() + stored.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&[VERSION, if packed.is_some() { LZ4 } else { 0 }]);
+    out.extend_from_slice(&entry.meta.status.to_le_bytes());
+    out.extend_from_slice(&[0; 10]); // reserved, and the checksum's place
+    out.extend_from_slice(&entry.meta.stored_ms.to_le_bytes());
+    out.extend_from_slice(&entry.meta.fresh_until_ms.to_le_bytes());
+    out.extend_from_slice(&entry.meta.age_s.to_le_bytes());
+    for len in [key.len(), fields.len(), body.len(), stored.len()] {
+        // Entries are bounded far below 4 GiB by the largest fill.
+        out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    for part in [key, fields, stored] {
+        out.extend_from_slice(part);
+    }
+    let sum = checksum(&out).unwrap_or_default().to_le_bytes();
+    if let Some(place) = out.get_mut(8..16) {
+        place.copy_from_slice(&sum);
+    }
+    out
+}
+
+/// Reads an entry for `key`; one whose parts take more than `max` bytes is refused unpacked.
+///
+/// # Errors
+/// Why the bytes are not such an entry.
+pub fn decode(bytes: &[u8], key: &[u8], max: usize) -> Result<Entry, DecodeError> {
+    let head = bytes.get(..HEADER).ok_or(DecodeError::Truncated)?;
+    let flags = match head {
+        [b'T', b'C', VERSION, flags @ (0 | LZ4), ..] => *flags,
+        _ => return Err(DecodeError::Version),
+    };
+    let lengths = [36, 40, 44, 48].map(|at| u32_at(head, at) as usize);
+    let [key_len, fields_len, body_len, packed_len] = lengths;
+    let said = [HEADER, key_len, fields_len, packed_len].into_iter().map(|n| n as u64).sum::<u64>();
+    if said != bytes.len() as u64 {
+        return Err(DecodeError::Truncated);
+    }
+    if checksum(bytes) != Some(u64_at(head, 8)) {
+        return Err(DecodeError::Checksum);
+    }
+    if [key_len, fields_len, body_len].into_iter().map(|n| n as u64).sum::<u64>() > max as u64 {
+        return Err(DecodeError::TooLarge);
+    }
+    let parts = bytes.get(HEADER..).unwrap_or_default();
+    let (head_parts, packed) = parts.split_at_checked(key_len + fields_len).unwrap_or_default();
+    if head_parts.get(..key_len) != Some(key) {
+        return Err(DecodeError::OtherKey);
+    }
+    if !Fields::new(head_parts.get(key_len..).unwrap_or_default()).is_sound() {
+        return Err(DecodeError::Malformed);
+    }
+    let mut all = Vec::with_capacity(head_parts.len() + body_len);
+    all.extend_from_slice(head_parts);
+    if flags & LZ4 == 0 {
+        if packed_len != body_len {
+            return Err(DecodeError::Malformed);
+        }
+        all.extend_from_slice(packed);
+    } else {
+        all.resize(head_parts.len() + body_len, 0);
+        let body = all.get_mut(head_parts.len()..).unwrap_or_default();
+        if decompress_into(packed, body).ok() != Some(body_len) {
+            return Err(DecodeError::Malformed);
+        }
+    }
+    let meta = Meta {
+        status: u16::from_le_bytes(array(head, 4)),
+        stored_ms: u64_at(head, 16),
+        fresh_until_ms: u64_at(head, 24),
+        age_s: u32_at(head, 32),
+    };
+    Ok(Entry::from_parts(meta, key_len, fields_len, all.into_boxed_slice()))
+}
+
+fn checksum(bytes: &[u8]) -> Option<u64> {
+    Some(xxh3_64_with_seed(bytes.get(16..)?, u64_at(bytes, 0)))
+}
+
+fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk().copied()).unwrap_or([0; N])
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(array(bytes, at))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(array(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for body in [&b""[..], b"{}", &[b'x'; 10_000]] {
+            for compress_above in [0, 1_000, usize::MAX] {
+                let entry = sample("http://a/x", body);
+                let bytes = encode(&entry, compress_above);
+                assert!(bytes.len() <= encoded_len_limit(entry.len()));
+                assert_eq!(decode(&bytes, b"http://a/x", 20_000), Ok(entry));
+            }
+        }
+        assert!(encode(&sample("k", &[b'x'; 10_000]), 100).len() < 500);
+    }
+
+    #[test]
+    fn every_damage_is_noticed() {
+        let bytes = encode(&sample("k", b"{\"a\":1}"), usize::MAX);
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut bad = bytes.clone();
+                bad[at] ^= 1 << bit;
+                assert!(decode(&bad, b"k", 1_000).is_err(), "byte {at} bit {bit}");
+            }
+            assert!(decode(&bytes[..at], b"k", 1_000).is_err(), "cut at {at}");
+        }
+        let longer = [&bytes[..], b"x"].concat();
+        assert_eq!(decode(&longer, b"k", 1_000), Err(DecodeError::Truncated));
+    }
+
+    #[test]
+    fn the_right_key_and_no_more_than_allowed() {
+        let bytes = encode(&sample("k", &[b'x'; 5_000]), 0);
+        assert_eq!(decode(&bytes, b"other", 10_000), Err(DecodeError::OtherKey));
+        assert_eq!(decode(&bytes, b"k", 4_000), Err(DecodeError::TooLarge));
+        assert_eq!(decode(b"", b"k", 1), Err(DecodeError::Truncated));
+        assert_eq!(decode(&[0; 100], b"k", 1), Err(DecodeError::Version));
+    }
+
+    /// Forged with a right checksum: nothing inside is trusted either.
+    #[test]
+    fn a_valid_checksum_proves_nothing() {
+        let good = encode(&sample("k", &[b'x'; 300]), 0);
+        for at in (16..good.len()).chain([3, 4]) {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut forged = good.clone();
+                forged[at] = value;
+                let sum = checksum(&forged).unwrap().to_le_bytes();
+                forged[8..16].copy_from_slice(&sum);
+                if let Ok(entry) = decode(&forged, b"k", 1_000) {
+                    entry.fields().iter().for_each(drop);
+                }
+            }
+        }
+    }
+}

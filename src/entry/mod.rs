@@ -1,0 +1,140 @@
+//! One stored response: its parts, and its binary form for the levels outside the VM.
+
+mod codec;
+
+pub use codec::{DecodeError, decode, encode, encoded_len_limit};
+
+use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::key::stable_hash;
+
+/// What an entry knows besides its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The response's status.
+    pub status: u16,
+    /// When it was received, in ms since the epoch.
+    pub stored_ms: u64,
+    /// Until when it is fresh, in ms since the epoch.
+    pub fresh_until_ms: u64,
+    /// Its age when it was received, in seconds.
+    pub age_s: u32,
+}
+
+/// A stored response: one allocation for key, fields and body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    meta: Meta,
+    hash: u128,
+    key_len: usize,
+    fields_len: usize,
+    bytes: Box<[u8]>,
+}
+
+impl Entry {
+    /// Puts an entry together; `fields` is a sound block.
+    #[must_use]
+    pub fn new(meta: Meta, key: &[u8], fields: &FieldsBuf, body: &[u8]) -> Self {
+        let mut bytes = Vec::with_capacity(key.len() + fields.len() + body.len());
+        bytes.extend_from_slice(key);
+        fields.write(&mut bytes);
+        let fields_len = bytes.len() - key.len();
+        bytes.extend_from_slice(body);
+        Self::from_parts(meta, key.len(), fields_len, bytes.into_boxed_slice())
+    }
+
+    fn from_parts(meta: Meta, key_len: usize, fields_len: usize, bytes: Box<[u8]>) -> Self {
+        let hash = stable_hash(bytes.get(..key_len).unwrap_or_default());
+        Self { meta, hash, key_len, fields_len, bytes }
+    }
+
+    /// Status and times.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The key's hash, as shared between instances.
+    #[must_use]
+    pub const fn hash(&self) -> u128 {
+        self.hash
+    }
+
+    /// The full key.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        self.bytes.get(..self.key_len).unwrap_or_default()
+    }
+
+    /// The stored fields, ready to send.
+    #[must_use]
+    pub fn fields(&self) -> Fields<'_> {
+        let fields = self.key_len..self.key_len + self.fields_len;
+        Fields::new(self.bytes.get(fields).unwrap_or_default())
+    }
+
+    /// The body.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        self.bytes.get(self.key_len + self.fields_len..).unwrap_or_default()
+    }
+
+    /// Bytes of key, fields and body.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is neither key nor field nor body.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Seconds of freshness left; negative when stale.
+    #[must_use]
+    pub fn ttl_s(&self, now_ms: u64) -> i64 {
+        self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed()).div_euclid(1000)
+    }
+
+    /// Whether it may be served without asking anyone.
+    #[must_use]
+    pub const fn is_fresh(&self, now_ms: u64) -> bool {
+        now_ms < self.meta.fresh_until_ms
+    }
+
+    /// Its `Age` in seconds (RFC 9111, 4.2.3); a clock set back counts as no time passed.
+    #[must_use]
+    pub fn age_s(&self, now_ms: u64) -> u64 {
+        u64::from(self.meta.age_s) + now_ms.saturating_sub(self.meta.stored_ms) / 1000
+    }
+}
+
+#[cfg(test)]
+pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
+    let fields = [(&b"content-type"[..], &b"application/json"[..])].into_iter().collect();
+    let meta = Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, age_s: 2 };
+    Entry::new(meta, key.as_bytes(), &fields, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn parts_come_back_apart() {
+        let entry = sample("http://a/x", b"{}");
+        assert_eq!((entry.key(), entry.body()), (&b"http://a/x"[..], &b"{}"[..]));
+        assert!(entry.fields().is_sound());
+        assert_eq!(entry.fields().get(b"content-type"), Some(&b"application/json"[..]));
+    }
+
+    #[test]
+    fn freshness_and_age_follow_the_clock() {
+        let entry = sample("k", b"");
+        assert_eq!((entry.age_s(1_010_500), entry.ttl_s(1_010_500)), (12, 49));
+        assert!(entry.is_fresh(1_059_999) && !entry.is_fresh(1_060_000));
+        assert_eq!((entry.age_s(0), entry.ttl_s(1_061_000)), (2, -1));
+    }
+}

@@ -1,0 +1,59 @@
+//! Hands counts over to the host.
+
+use crate::host::{Host, MetricKind};
+use crate::l1::EntryStore;
+use crate::observe::{Counters, Gauge, Histogram};
+
+/// The host's numbers of our metrics, and what gauges were last told.
+#[derive(Debug)]
+pub(super) struct Meters {
+    counters: Vec<Option<u32>>,
+    gauges: Vec<(Option<u32>, i64)>,
+    histograms: Vec<Option<u32>>,
+}
+
+impl Meters {
+    /// Defines every metric. One that the host refuses is left out.
+    pub(super) fn define(host: &impl Host) -> Self {
+        let define = |kind, name: &str| host.define_metric(kind, &format!("tiercel.{name}")).ok();
+        let names = Counters::names();
+        Self {
+            counters: names.iter().map(|name| define(MetricKind::Counter, name)).collect(),
+            gauges: Gauge::ALL.iter().map(|g| (define(MetricKind::Gauge, g.as_str()), 0)).collect(),
+            histograms: Histogram::ALL
+                .iter()
+                .map(|h| define(MetricKind::Histogram, h.as_str()))
+                .collect(),
+        }
+    }
+
+    /// Hands over what was counted since the last time.
+    pub(super) fn flush(&mut self, host: &impl Host, counters: &mut Counters, l1: &EntryStore) {
+        for (place, count) in counters.take() {
+            if let Some(Some(metric)) = self.counters.get(place) {
+                // The host knows the metric: it gave us its number.
+                let _ = host.add_metric(*metric, i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        for (gauge, (metric, told)) in Gauge::ALL.iter().zip(&mut self.gauges) {
+            let value = match gauge {
+                Gauge::L1Bytes => l1.weight() as u64,
+                Gauge::L1Entries => l1.len() as u64,
+                Gauge::VmMemoryBytes => host.memory_bytes(),
+            };
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            if let (Some(metric), true) = (metric, value != *told) {
+                // All workers share the gauge: each adds what changed in its own part.
+                let _ = host.add_metric(*metric, value - *told);
+                *told = value;
+            }
+        }
+    }
+
+    /// Adds a value to a distribution.
+    pub(super) fn record(&self, host: &impl Host, histogram: Histogram, value: usize) {
+        if let Some(Some(metric)) = self.histograms.get(histogram.index()) {
+            let _ = host.record_metric(*metric, value as u64);
+        }
+    }
+}

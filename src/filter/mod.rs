@@ -1,0 +1,10 @@
+//! The shell: turns the host's callbacks into events for the core, and the core's decisions into
+//! host calls. [`Module`] is generic over the host, so all of it runs in tests without a proxy.
+
+mod meters;
+mod module;
+mod root;
+mod stream;
+mod tunnel;
+
+pub use module::Module;

@@ -1,0 +1,373 @@
+//! Every context of one VM, and the callbacks that reach them.
+
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::meters::Meters;
+use super::root::Root;
+use super::stream::Stream;
+use super::tunnel;
+use crate::config::{self, Policy, Role};
+use crate::engine::{Begin, Exchange, Worker};
+use crate::entry::Entry;
+use crate::host::{Action, Buffer, FieldMap, Host};
+use crate::http::cache_status::{self, Forward};
+use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::request::RequestHead;
+use crate::l2::{Answer, L2Error};
+use crate::observe::{Counter, Histogram, L2Store};
+
+/// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
+const TICK_MS: u32 = 50;
+
+/// One VM: the worker's state, its root contexts and its streams.
+#[derive(Debug)]
+pub struct Module<H> {
+    host: H,
+    worker: Worker,
+    roots: HashMap<u32, Root>,
+    streams: HashMap<u32, (u32, Stream)>,
+    meters: Option<Meters>,
+    /// Makes this VM's queue names its own.
+    nonce: u64,
+    fields: FieldsBuf,
+    block: Vec<u8>,
+}
+
+impl<H: Host> Module<H> {
+    /// A VM that was just started; `seed` is random.
+    pub fn new(host: H, seed: u64) -> Self {
+        Self {
+            host,
+            worker: Worker::new(seed),
+            roots: HashMap::new(),
+            streams: HashMap::new(),
+            meters: None,
+            nonce: seed.rotate_left(32),
+            fields: FieldsBuf::default(),
+            block: Vec::new(),
+        }
+    }
+
+    /// The VM starts.
+    pub fn on_vm_start(&self) -> bool {
+        let features = env!("TIERCEL_FEATURES");
+        let (version, git) = (env!("CARGO_PKG_VERSION"), env!("TIERCEL_GIT_HASH"));
+        self.host.log(
+            log::Level::Info,
+            &format!("tiercel {version} (git {git}, features: {features}) started"),
+        );
+        true
+    }
+
+    /// A filter gets its configuration. False refuses it, and Envoy keeps what it had.
+    pub fn on_configure(&mut self, root_id: u32, len: usize) -> bool {
+        // An empty configuration has no buffer: it is read as `{}`.
+        let bytes = self.host.buffer(Buffer::PluginConfiguration, len).unwrap_or_default();
+        let policy = match config::load(if bytes.is_empty() { b"{}" } else { &bytes }) {
+            Ok(policy) => policy,
+            Err(errors) => {
+                for error in &errors {
+                    self.log_error(&format!("configuration refused: {error}"));
+                }
+                return false;
+            }
+        };
+        let (role, budget) = (policy.role, policy.l1_budget);
+        let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
+        let root = self.roots.entry(root_id).or_default();
+        if let Err(error) = root.configure(policy, &self.host, &queue) {
+            self.log_error(&format!("cannot open the L2 queue: {error}"));
+            return false;
+        }
+        if role == Role::Cache {
+            self.worker.l1.set_budget(budget);
+            if self.meters.is_none() {
+                self.meters = Some(Meters::define(&self.host));
+            }
+            if let Err(error) = self.host.set_tick(TICK_MS) {
+                self.log_error(&format!("no timer: {error}"));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// A context begins: a root, or a stream of one.
+    pub fn on_create(&mut self, context: u32, root: u32) {
+        if root == 0 {
+            self.roots.insert(context, Root::default());
+        } else {
+            self.streams.insert(context, (root, Stream::Idle));
+        }
+    }
+
+    /// A context ends.
+    pub fn on_delete(&mut self, context: u32) {
+        match self.streams.remove(&context) {
+            Some((_, Stream::AwaitingL2(exchange) | Stream::Forwarded(exchange))) => {
+                exchange.abandon(&mut self.worker);
+            }
+            Some(_) => {}
+            None => drop(self.roots.remove(&context)),
+        }
+    }
+
+    /// Time passes.
+    pub fn on_tick(&mut self, root: u32) {
+        let now_ms = self.host.now_ms();
+        let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
+        self.answer_all(root, late, now_ms);
+        self.flush(root, true);
+        if let Some(meters) = &mut self.meters {
+            meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
+        }
+    }
+
+    /// Our own message came back: what was queued meanwhile goes out together.
+    pub fn on_queue_ready(&mut self, root: u32, queue: u32) {
+        if let Some(r) = self.roots.get_mut(&root).filter(|r| r.owns_queue(queue)) {
+            r.wake_up(&self.host);
+            self.flush(root, false);
+        }
+    }
+
+    /// A callout was answered; without a head it was reset.
+    pub fn on_call_response(&mut self, root: u32, token: u32, has_head: bool, body_len: usize) {
+        let owner = self.roots.iter().find(|(_, r)| r.owns_call(token)).map(|(id, _)| *id);
+        let Some(owner) = owner else { return };
+        let status = has_head.then(|| self.host.field(FieldMap::Call, b":status").ok()).flatten();
+        let body = match body_len {
+            0 => Vec::new(),
+            _ => self.host.buffer(Buffer::CallBody, body_len).unwrap_or_default(),
+        };
+        let now_ms = self.host.now_ms();
+        let answers = self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body));
+        self.answer_all(root, answers.unwrap_or_default(), now_ms);
+        self.flush(owner, false);
+    }
+
+    /// A request's head arrives.
+    pub fn on_request_head(&mut self, context: u32, ended: bool) -> Action {
+        let Some((root_id, stream)) = self.streams.get_mut(&context) else { return Action::Continue };
+        let Some(root) = self.roots.get_mut(root_id) else { return Action::Continue };
+        let Some(policy) = root.policy.as_ref().filter(|p| p.role == Role::Cache) else {
+            return Action::Continue;
+        };
+        let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
+        let head = RequestHead::read(Fields::new(&block));
+        let now_ms = self.host.now_ms();
+        match Exchange::begin(policy, &head, ended, now_ms, &mut self.worker) {
+            Begin::Hit(entry) => {
+                let policy = Rc::clone(policy);
+                self.serve(&policy, &entry, "l1", now_ms);
+                Action::Pause
+            }
+            Begin::Bypass(reason) => {
+                *stream = Stream::Bypassed(reason);
+                Action::Continue
+            }
+            Begin::Miss(exchange) if root.look_up(&self.host, context, exchange.hash()) => {
+                *stream = Stream::AwaitingL2(exchange);
+                Action::Pause
+            }
+            Begin::Miss(exchange) => {
+                if root.has_l2() {
+                    exchange.l2_failed(L2Error::Saturated, &mut self.worker);
+                }
+                *stream = Stream::Forwarded(exchange);
+                Action::Continue
+            }
+        }
+    }
+
+    /// A chunk of a request's body arrives.
+    pub fn on_request_body(&mut self, context: u32, end_of_stream: bool) -> Action {
+        self.role(context).map_or(Action::Continue, |role| {
+            tunnel::on_body(role, end_of_stream, &self.host)
+        })
+    }
+
+    /// A request's trailers arrive.
+    pub fn on_request_trailers(&mut self, context: u32) -> Action {
+        self.role(context).map_or(Action::Continue, tunnel::on_trailers)
+    }
+
+    /// The head of the origin's response arrives, or of our own.
+    pub fn on_response_head(&mut self, context: u32, ended: bool) {
+        let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
+        let Some(root) = self.roots.get_mut(root_id) else { return };
+        let Some(policy) = &root.policy else { return };
+        match stream {
+            Stream::Idle | Stream::AwaitingL2(_) => {}
+            Stream::Bypassed(reason) => {
+                let why = match reason {
+                    crate::engine::Bypass::Method => Forward::Method,
+                    _ => Forward::Bypass,
+                };
+                let detail = Some(reason.as_str());
+                let text = cache_status::forwarded(&policy.cache_name, why, 0, false, detail);
+                add_status(&self.host, policy, &text, "BYPASS", None);
+            }
+            Stream::Forwarded(exchange) => {
+                let Ok(block) = self.host.fields(FieldMap::Response) else { return };
+                let now_ms = self.host.now_ms();
+                let (text, stored) =
+                    exchange.respond(Fields::new(&block), ended, now_ms, &mut self.worker);
+                add_status(&self.host, policy, &text, "MISS", Some(exchange.hash()));
+                self.spread(context, stored);
+            }
+        }
+    }
+
+    /// A chunk of a response's body streams by.
+    pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
+        let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) else { return };
+        if !exchange.wants_body() {
+            return;
+        }
+        if len > 0 {
+            match self.host.buffer(Buffer::ResponseBody, len) {
+                Ok(data) if data.len() == len => exchange.chunk(data, &mut self.worker),
+                // A chunk that cannot be copied leaves a hole: the response is not stored.
+                _ => exchange.give_up(&mut self.worker),
+            }
+        }
+        if end_of_stream {
+            let stored = exchange.finish(&mut self.worker);
+            self.spread(context, stored);
+        }
+    }
+
+    /// A response ends with trailers, which are not stored.
+    pub fn on_response_trailers(&mut self, context: u32) {
+        if let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) {
+            let stored = exchange.finish(&mut self.worker);
+            self.spread(context, stored);
+        }
+    }
+
+    /// Sends a new entry on to L2.
+    fn spread(&mut self, context: u32, stored: Option<Rc<Entry>>) {
+        let Some(entry) = stored else { return };
+        if let Some(meters) = &self.meters {
+            meters.record(&self.host, Histogram::EntryBytes, entry.len());
+        }
+        let root = self.streams.get(&context).and_then(|(root, _)| self.roots.get_mut(root));
+        if root.and_then(|root| root.store(&self.host, &entry)) == Some(false) {
+            self.worker.counters.count(Counter::L2Store(L2Store::Skipped));
+        }
+    }
+
+    /// Makes the L2 calls that are due. `root` must be the context at hand.
+    fn flush(&mut self, root_id: u32, all: bool) {
+        let now_ms = self.host.now_ms();
+        let Some(root) = self.roots.get_mut(&root_id) else { return };
+        let (failed, batches) = root.flush(&self.host, now_ms, all);
+        if let Some(meters) = &self.meters {
+            batches.iter().for_each(|n| meters.record(&self.host, Histogram::L2Batch, *n));
+        }
+        self.answer_all(root_id, failed, now_ms);
+    }
+
+    /// Gives L2's answers to the requests that wait for them. Called only from callbacks of a root:
+    /// from a stream's, answering another stream would stop the first (docs/design.md, 6).
+    fn answer_all(&mut self, root: u32, answers: Vec<Answer<'_>>, now_ms: u64) {
+        if answers.is_empty() {
+            return;
+        }
+        for answer in answers {
+            match answer {
+                Answer::Found(ticket, bytes) => self.answer(ticket, Ok(Some(bytes)), now_ms),
+                Answer::Absent(ticket) => self.answer(ticket, Ok(None), now_ms),
+                Answer::Failed(ticket, error) => self.answer(ticket, Err(error), now_ms),
+                Answer::Stored => self.worker.counters.count(Counter::L2Store(L2Store::Stored)),
+                Answer::NotStored(error) => {
+                    self.worker.counters.count(Counter::L2Store(L2Store::Failed));
+                    self.worker.counters.count(Counter::L2Error(error));
+                }
+            }
+        }
+        // The root lives: it is the one that was called.
+        let _ = self.host.set_context(root);
+    }
+
+    fn answer(&mut self, context: u32, found: Result<Option<&[u8]>, L2Error>, now_ms: u64) {
+        // A client that left meanwhile has no stream any more.
+        let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
+        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::Idle) else { return };
+        if self.host.set_context(context).is_err() {
+            return exchange.abandon(&mut self.worker);
+        }
+        let entry = match found {
+            Ok(Some(bytes)) => exchange.found_in_l2(bytes, now_ms, &mut self.worker),
+            Ok(None) => {
+                exchange.absent_in_l2(&mut self.worker);
+                None
+            }
+            Err(error) => {
+                exchange.l2_failed(error, &mut self.worker);
+                None
+            }
+        };
+        let policy = self.roots.get(root_id).and_then(|root| root.policy.clone());
+        if let (Some(entry), Some(policy)) = (entry, policy) {
+            self.serve(&policy, &entry, "l2", now_ms);
+        } else {
+            *stream = Stream::Forwarded(exchange);
+            if let Err(error) = self.host.resume_request() {
+                self.log_error(&format!("a request cannot go on: {error}"));
+            }
+        }
+    }
+
+    /// Answers the stream at hand with an entry.
+    fn serve(&mut self, policy: &Policy, entry: &Entry, level: &str, now_ms: u64) {
+        let ttl_s = entry.ttl_s(now_ms);
+        self.fields.clear();
+        self.fields.extend(entry.fields());
+        let status = cache_status::hit(&policy.cache_name, ttl_s, level);
+        self.fields.push(b"cache-status", status.as_bytes());
+        self.fields.push(b"age", entry.age_s(now_ms).to_string().as_bytes());
+        if policy.x_cache_status {
+            self.fields.push(b"x-cache-status", b"HIT");
+        }
+        if policy.x_cache_key {
+            self.fields.push(b"x-cache-key", short_hash(entry.hash()).as_bytes());
+        }
+        self.block.clear();
+        self.fields.write(&mut self.block);
+        if let Err(error) = self.host.respond(entry.meta().status, &self.block, entry.body()) {
+            self.log_error(&format!("a hit cannot be sent: {error}"));
+        }
+    }
+
+    fn role(&self, context: u32) -> Option<Role> {
+        let (root, _) = self.streams.get(&context)?;
+        Some(self.roots.get(root)?.policy.as_ref()?.role)
+    }
+
+    fn log_error(&self, text: &str) {
+        self.host.log(log::Level::Error, &format!("tiercel: {text}"));
+    }
+}
+
+fn add_status(host: &impl Host, policy: &Policy, text: &str, x_status: &str, hash: Option<u128>) {
+    // A response that cannot take a field goes out without it.
+    let add = |name: &str, value: &str| {
+        let _ = host.add_field(FieldMap::Response, name.as_bytes(), value.as_bytes());
+    };
+    add("cache-status", text);
+    if policy.x_cache_status {
+        add("x-cache-status", x_status);
+    }
+    if let Some(hash) = hash.filter(|_| policy.x_cache_key) {
+        add("x-cache-key", &short_hash(hash));
+    }
+}
+
+/// The first eight hex digits of a key's hash.
+fn short_hash(hash: u128) -> String {
+    format!("{:08x}", hash >> 96)
+}

@@ -1,0 +1,156 @@
+//! One filter of the configuration in one worker: its policy and its L2 client.
+
+use std::rc::Rc;
+
+use crate::config::{Policy, Transport};
+use crate::entry::Entry;
+use crate::host::{Host, HostResult};
+use crate::http::fields::FieldsBuf;
+use crate::l2::{Answer, Client, Ticket};
+
+/// A root context.
+#[derive(Debug, Default)]
+pub(super) struct Root {
+    /// What it does; none until it is configured.
+    pub(super) policy: Option<Rc<Policy>>,
+    l2: Option<L2>,
+}
+
+#[derive(Debug)]
+struct L2 {
+    client: Client,
+    /// Our own queue: a message to it comes back in the same turn of the worker's event loop.
+    queue: u32,
+    woken: bool,
+    call_head: Vec<u8>,
+}
+
+impl Root {
+    /// Takes a policy. The root must be the context at hand.
+    pub(super) fn configure(&mut self, policy: Policy, host: &impl Host, name: &str) -> HostResult<()> {
+        self.l2 = match &policy.l2 {
+            None => None,
+            Some(l2) => {
+                let queue = host.open_queue(name)?;
+                Some(L2 {
+                    client: Client::new(l2.clone()),
+                    queue,
+                    woken: false,
+                    call_head: call_head(l2.transport),
+                })
+            }
+        };
+        self.policy = Some(Rc::new(policy));
+        Ok(())
+    }
+
+    /// Queues a look-up in L2; false if the request must do without.
+    pub(super) fn look_up(&mut self, host: &impl Host, ticket: Ticket, hash: u128) -> bool {
+        let Some(l2) = &mut self.l2 else { return false };
+        l2.client.look_up(ticket, hash) && l2.wake(host)
+    }
+
+    /// Whether there is an L2.
+    pub(super) const fn has_l2(&self) -> bool {
+        self.l2.is_some()
+    }
+
+    /// Queues a store in L2; none if there is no L2 or the entry is not for it, else whether it is
+    /// queued.
+    pub(super) fn store(&mut self, host: &impl Host, entry: &Rc<Entry>) -> Option<bool> {
+        let l2 = self.l2.as_mut()?;
+        if entry.len() - entry.key().len() > l2.client.policy().max_entry {
+            return None;
+        }
+        let queued = l2.client.store(Rc::clone(entry));
+        if l2.client.wants_flush() {
+            l2.wake(host);
+        }
+        Some(queued)
+    }
+
+    /// Whether `queue` is the one this root wakes itself by.
+    pub(super) fn owns_queue(&self, queue: u32) -> bool {
+        self.l2.as_ref().is_some_and(|l2| l2.queue == queue)
+    }
+
+    /// Empties the queue.
+    pub(super) fn wake_up(&mut self, host: &impl Host) {
+        if let Some(l2) = &mut self.l2 {
+            l2.woken = false;
+            while host.dequeue(l2.queue).is_ok() {}
+        }
+    }
+
+    /// Makes the calls that are due; `all` leaves no store waiting for company. Returns the answers of
+    /// calls that failed at once, and the sizes of the batches sent.
+    pub(super) fn flush(
+        &mut self,
+        host: &impl Host,
+        now_ms: u64,
+        all: bool,
+    ) -> (Vec<Answer<'static>>, Vec<usize>) {
+        let (mut answers, mut batches) = (Vec::new(), Vec::new());
+        let Some(l2) = &mut self.l2 else { return (answers, batches) };
+        while let Some(call) = l2.client.next_call(now_ms, all) {
+            let policy = l2.client.policy();
+            match host.call(&policy.cluster, &l2.call_head, &call.body, policy.timeout_ms) {
+                Ok(token) => {
+                    batches.extend(call.lookups());
+                    l2.client.sent(call, token, now_ms);
+                }
+                Err(_) => Client::failed(call, |answer| answers.push(answer)),
+            }
+        }
+        (answers, batches)
+    }
+
+    /// The answers of a callout that came back.
+    pub(super) fn received<'a>(
+        &mut self,
+        token: u32,
+        status: Option<&[u8]>,
+        body: &'a [u8],
+    ) -> Vec<Answer<'a>> {
+        let mut answers = Vec::new();
+        if let Some(l2) = &mut self.l2 {
+            l2.client.received(token, status, body, |answer| answers.push(answer));
+        }
+        answers
+    }
+
+    /// The answers of callouts that never came back.
+    pub(super) fn expired(&mut self, now_ms: u64) -> Vec<Answer<'static>> {
+        let mut answers = Vec::new();
+        if let Some(l2) = &mut self.l2 {
+            l2.client.expire(now_ms, |answer| answers.push(answer));
+        }
+        answers
+    }
+
+    /// Whether a callout is this root's.
+    pub(super) fn owns_call(&self, token: u32) -> bool {
+        self.l2.as_ref().is_some_and(|l2| l2.client.owns(token))
+    }
+}
+
+impl L2 {
+    /// Posts a message to ourselves, once: `on_queue_ready` then flushes what has come together.
+    fn wake(&mut self, host: &impl Host) -> bool {
+        if !self.woken {
+            self.woken = host.enqueue(self.queue, b"1").is_ok();
+        }
+        // If even that fails, the next tick flushes.
+        true
+    }
+}
+
+fn call_head(transport: Transport) -> Vec<u8> {
+    let authority: &[u8] = match transport {
+        Transport::RedisProxy => b"redis_proxy",
+        Transport::Direct => b"redis",
+    };
+    let fields: [(&[u8], &[u8]); 3] =
+        [(b":method", b"POST"), (b":path", b"/"), (b":authority", authority)];
+    fields.into_iter().collect::<FieldsBuf>().to_block()
+}

@@ -1,0 +1,130 @@
+//! What the host calls: the callbacks of the proxy-wasm ABI 0.2.1 that this module needs.
+//!
+//! Callbacks that are not exported are not called, so `proxy_on_done` and `proxy_on_log` cost
+//! nothing: `proxy_on_delete` alone cleans up.
+#![allow(unsafe_code)]
+
+use std::cell::RefCell;
+
+use super::{Action, Envoy, Host};
+use crate::filter::Module;
+
+thread_local! {
+    static MODULE: RefCell<Module<Envoy>> = RefCell::new(Module::new(Envoy, random_seed()));
+}
+
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn random_get(out: *mut u8, len: usize) -> u16;
+}
+
+fn random_seed() -> u64 {
+    let mut bytes = [0; 8];
+    // SAFETY: the buffer is ours and as long as said. A host without randomness leaves zeros: the
+    // table then has a known seed, which costs protection against chosen keys, not correctness.
+    unsafe { random_get(bytes.as_mut_ptr(), bytes.len()) };
+    u64::from_le_bytes(bytes)
+}
+
+/// Runs `f` on the module. The host never calls back into a running callback; if it did, the inner
+/// call would be answered with `otherwise` instead of a trap.
+fn with<T>(otherwise: T, f: impl FnOnce(&mut Module<Envoy>) -> T) -> T {
+    MODULE.with(|module| match module.try_borrow_mut() {
+        Ok(mut module) => f(&mut module),
+        Err(_) => otherwise,
+    })
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: the host calls this once, before anything else.
+    unsafe { __wasm_call_ctors() };
+    std::panic::set_hook(Box::new(|info| Envoy.log(log::Level::Error, &info.to_string())));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_abi_version_0_2_1() {}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_memory_allocate(len: usize) -> *mut u8 {
+    let memory: Box<[std::mem::MaybeUninit<u8>]> = Box::new_uninit_slice(len);
+    Box::into_raw(memory).cast()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_vm_start(_root: u32, _configuration_len: usize) -> u32 {
+    with(0, |module| u32::from(module.on_vm_start()))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_configure(root: u32, configuration_len: usize) -> u32 {
+    with(0, |module| u32::from(module.on_configure(root, configuration_len)))
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_context_create(context: u32, root: u32) {
+    with((), |module| module.on_create(context, root));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_delete(context: u32) {
+    with((), |module| module.on_delete(context));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_tick(root: u32) {
+    with((), |module| module.on_tick(root));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
+    with((), |module| module.on_queue_ready(root, queue));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_http_call_response(
+    root: u32,
+    token: u32,
+    fields: u32,
+    body_len: usize,
+    _trailers: u32,
+) {
+    with((), |module| module.on_call_response(root, token, fields > 0, body_len));
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_headers(context: u32, _fields: u32, end_of_stream: u32) -> u32 {
+    with(Action::Continue, |module| module.on_request_head(context, end_of_stream != 0)) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_body(context: u32, _len: usize, end_of_stream: u32) -> u32 {
+    with(Action::Continue, |module| module.on_request_body(context, end_of_stream != 0)) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_request_trailers(context: u32, _trailers: u32) -> u32 {
+    with(Action::Continue, |module| module.on_request_trailers(context)) as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_headers(context: u32, _fields: u32, end_of_stream: u32) -> u32 {
+    with((), |module| module.on_response_head(context, end_of_stream != 0));
+    Action::Continue as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_body(context: u32, len: usize, end_of_stream: u32) -> u32 {
+    with((), |module| module.on_response_body(context, len, end_of_stream != 0));
+    Action::Continue as u32
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn proxy_on_response_trailers(context: u32, _trailers: u32) -> u32 {
+    with((), |module| module.on_response_trailers(context));
+    Action::Continue as u32
+}

@@ -1,0 +1,326 @@
+//! The cache key: which requests mean the same resource (RFC 9111, 2).
+//!
+//! The key is text, `namespace scheme://authority/path?query`, normalised as RFC 3986, 6.2.2 allows
+//! (percent-encoding, the authority's case, the default port). It is stored with every entry and
+//! compared in full: a hash only finds candidates, so a collision cannot serve the wrong body.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::request::RequestHead;
+use crate::closed_enum::closed_enum;
+
+/// Keys longer than this are not cached.
+pub const MAX_KEY: usize = 8 << 10;
+
+/// What belongs to the identity besides path and query.
+#[derive(Clone, Debug)]
+pub struct KeyRules {
+    /// Whether the scheme does.
+    pub scheme: bool,
+    /// Whether the authority does.
+    pub authority: bool,
+    /// Text that keeps APIs with equal URLs apart.
+    pub namespace: Box<[u8]>,
+}
+
+/// Which query parameters belong to the identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryRule {
+    /// The whole query string, in its order.
+    All,
+    /// Only these, sorted by name, first of duplicates.
+    Only {
+        /// The names that count, sorted, each with whether it must be present and not empty.
+        names: Vec<(Box<[u8]>, bool)>,
+    },
+}
+
+closed_enum! {
+    /// Why a request has no key.
+    pub enum KeyRefusal {
+        /// No path: `*`, an authority form, or nothing.
+        NoPath => "no_path",
+        /// Longer than [`MAX_KEY`].
+        TooLong => "key_too_long",
+        /// A parameter that the rule requires is missing or empty.
+        ParameterMissing => "parameter_missing",
+    }
+}
+
+impl QueryRule {
+    /// Parameters that count, and those among them that must be there.
+    pub fn only<'a>(
+        include: impl Iterator<Item = &'a [u8]>,
+        require: impl Iterator<Item = &'a [u8]>,
+    ) -> Self {
+        let mut names: Vec<(Box<[u8]>, bool)> = require.map(|name| (name.into(), true)).collect();
+        names.extend(include.map(|name| (name.into(), false)));
+        names.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1))); // required first
+        names.dedup_by(|later, first| later.0 == first.0);
+        Self::Only { names }
+    }
+}
+
+/// The hash of a key that instances share: xxh3, 128 bits.
+#[must_use]
+pub fn stable_hash(key: &[u8]) -> u128 {
+    xxh3_128(key)
+}
+
+/// Appends `path` with its percent-encoding normalised: unreserved characters decoded, hex digits
+/// in upper case, anything malformed left as it is.
+pub fn normalise_path(out: &mut Vec<u8>, path: &[u8]) {
+    normalise(out, path);
+}
+
+/// Writes the key of a request to `out` (cleared first); `path` is already normalised.
+///
+/// # Errors
+/// Why there is none; the request is then not cached.
+pub fn write_key(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    path: &[u8],
+    rules: &KeyRules,
+    query: &QueryRule,
+) -> Result<(), KeyRefusal> {
+    out.clear();
+    if path.first() != Some(&b'/') {
+        return Err(KeyRefusal::NoPath);
+    }
+    if head.target.len() + head.authority.len() > MAX_KEY {
+        return Err(KeyRefusal::TooLong);
+    }
+    if !rules.namespace.is_empty() {
+        out.extend_from_slice(&rules.namespace);
+        out.push(b' ');
+    }
+    if rules.scheme {
+        out.extend_from_slice(head.scheme);
+        out.push(b':');
+    }
+    out.extend_from_slice(b"//");
+    if rules.authority {
+        let start = out.len();
+        out.extend_from_slice(without_default_port(head.scheme, head.authority));
+        out.iter_mut().skip(start).for_each(u8::make_ascii_lowercase);
+    }
+    out.extend_from_slice(path);
+    match (query, head.path_and_query().1) {
+        (QueryRule::All, None) => {}
+        (QueryRule::All, Some(text)) => {
+            out.push(b'?');
+            normalise(out, text);
+        }
+        (QueryRule::Only { names }, text) => selected(out, names, text.unwrap_or_default())?,
+    }
+    if out.len() > MAX_KEY { Err(KeyRefusal::TooLong) } else { Ok(()) }
+}
+
+/// Appends the parameters that count.
+fn selected(
+    out: &mut Vec<u8>,
+    names: &[(Box<[u8]>, bool)],
+    query: &[u8],
+) -> Result<(), KeyRefusal> {
+    let mut separator = b'?';
+    let mut decoded = Vec::new();
+    for (name, required) in names {
+        let found = query.split(|b| *b == b'&').find_map(|pair| {
+            let mut parts = pair.splitn(2, |b| *b == b'=');
+            let raw = parts.next().unwrap_or_default();
+            // Names rarely carry percent-encoding: decode only those that do.
+            let same = if raw.contains(&b'%') || raw.contains(&b'+') {
+                decoded.clear();
+                decode_form(&mut decoded, raw);
+                *decoded == **name
+            } else {
+                *raw == **name
+            };
+            same.then(|| parts.next().unwrap_or_default())
+        });
+        match found {
+            None if *required => return Err(KeyRefusal::ParameterMissing),
+            None => continue,
+            Some([]) if *required => return Err(KeyRefusal::ParameterMissing),
+            Some(value) => {
+                out.push(separator);
+                separator = b'&';
+                encode_name(out, name);
+                out.push(b'=');
+                normalise(out, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A configured name may hold `=` or `&`: encoded, it cannot be taken for a separator.
+fn encode_name(out: &mut Vec<u8>, name: &[u8]) {
+    for byte in name {
+        if is_unreserved(*byte) {
+            out.push(*byte);
+        } else {
+            push_encoded(out, *byte);
+        }
+    }
+}
+
+fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
+    let port: &[u8] = if scheme == b"https" { b":443" } else { b":80" };
+    authority.strip_suffix(port).unwrap_or(authority)
+}
+
+fn normalise(out: &mut Vec<u8>, text: &[u8]) {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|b| *b == b'%') {
+        let (plain, escaped) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        rest = match escape(escaped) {
+            Some((byte, rest)) => {
+                if is_unreserved(byte) {
+                    out.push(byte);
+                } else {
+                    push_encoded(out, byte);
+                }
+                rest
+            }
+            None => {
+                out.push(b'%');
+                escaped.get(1..).unwrap_or_default()
+            }
+        };
+    }
+    out.extend_from_slice(rest);
+}
+
+/// Decodes as an HTML form does, `+` being a space.
+fn decode_form(out: &mut Vec<u8>, mut text: &[u8]) {
+    while let Some((first, rest)) = text.split_first() {
+        if let Some((byte, after)) = escape(text) {
+            out.push(byte);
+            text = after;
+        } else {
+            out.push(if *first == b'+' { b' ' } else { *first });
+            text = rest;
+        }
+    }
+}
+
+/// Reads `%XX` off the front.
+fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
+    let [b'%', high, low, rest @ ..] = text else { return None };
+    let digit = |b: u8| char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok());
+    Some((digit(*high)? << 4 | digit(*low)?, rest))
+}
+
+fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+    let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
+    out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
+}
+
+/// RFC 3986, 2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn key(target: &str, query: &QueryRule) -> Result<String, KeyRefusal> {
+        let head = RequestHead {
+            scheme: b"http",
+            authority: b"API.example:80",
+            target: target.as_bytes(),
+            ..RequestHead::default()
+        };
+        let rules = KeyRules { scheme: true, authority: true, namespace: (*b"").into() };
+        let (mut path, mut out) = (Vec::new(), Vec::new());
+        normalise_path(&mut path, head.path_and_query().0);
+        write_key(&mut out, &head, &path, &rules, query)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn only(include: &[&str], require: &[&str]) -> QueryRule {
+        QueryRule::only(
+            include.iter().map(|n| n.as_bytes()),
+            require.iter().map(|n| n.as_bytes()),
+        )
+    }
+
+    #[test]
+    fn equal_urls_have_equal_keys() {
+        for (target, expected) in [
+            ("/api/games/1", "http://api.example/api/games/1"),
+            ("/api/games/%31", "http://api.example/api/games/1"),
+            ("/%e4%B8%ad", "http://api.example/%E4%B8%AD"),
+            ("/a%2fb", "http://api.example/a%2Fb"),
+            ("/a%2", "http://api.example/a%2"),
+            ("/a%zz%", "http://api.example/a%zz%"),
+            ("/a?b=%7e&a", "http://api.example/a?b=~&a"),
+            ("/a?", "http://api.example/a?"),
+            ("//a", "http://api.example//a"),
+        ] {
+            assert_eq!(key(target, &QueryRule::All).as_deref(), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn only_the_named_parameters_count() {
+        let rule = only(&["page", "game_gid", "a=b"], &[]);
+        for (target, expected) in [
+            ("/e?utm=x", "http://api.example/e"),
+            ("/e", "http://api.example/e"),
+            ("/e?page=2&x=1&game_gid=7", "http://api.example/e?game_gid=7&page=2"),
+            ("/e?game_gid=7&page=2&page=3", "http://api.example/e?game_gid=7&page=2"),
+            ("/e?game%5fgid=7", "http://api.example/e?game_gid=7"),
+            ("/e?page=", "http://api.example/e?page="),
+            ("/e?page", "http://api.example/e?page="),
+            ("/e?page=%26x=1", "http://api.example/e?page=%26x=1"),
+            ("/e?a%3Db=1", "http://api.example/e?a%3Db=1"),
+        ] {
+            assert_eq!(key(target, &rule).as_deref(), Ok(expected), "{target}");
+        }
+    }
+
+    #[test]
+    fn required_parameters_must_be_there() {
+        let rule = only(&["page"], &["game_gid"]);
+        assert_eq!(key("/e?game_gid=7", &rule).as_deref(), Ok("http://api.example/e?game_gid=7"));
+        for target in ["/e", "/e?page=1", "/e?game_gid=", "/e?game_gid&page=1"] {
+            assert_eq!(key(target, &rule), Err(KeyRefusal::ParameterMissing), "{target}");
+        }
+    }
+
+    #[test]
+    fn odd_targets_are_refused_not_mixed_up() {
+        assert_eq!(key("*", &QueryRule::All), Err(KeyRefusal::NoPath));
+        assert_eq!(key("", &QueryRule::All), Err(KeyRefusal::NoPath));
+        let long = format!("/{}", "x".repeat(MAX_KEY));
+        assert_eq!(key(&long, &QueryRule::All), Err(KeyRefusal::TooLong));
+    }
+
+    #[test]
+    fn parts_can_be_left_out_and_kept_apart() {
+        let head = RequestHead { scheme: b"https", authority: b"A:443", target: b"/x", ..RequestHead::default() };
+        let mut out = Vec::new();
+        let rules = KeyRules { scheme: false, authority: false, namespace: (*b"shop").into() };
+        write_key(&mut out, &head, b"/x", &rules, &QueryRule::All).unwrap();
+        assert_eq!(out, b"shop ///x");
+        let rules = KeyRules { scheme: true, authority: true, namespace: (*b"").into() };
+        write_key(&mut out, &head, b"/x", &rules, &QueryRule::All).unwrap();
+        assert_eq!(out, b"https://a/x");
+    }
+
+    #[test]
+    fn non_utf8_bytes_are_kept() {
+        let head = RequestHead { target: b"/\xff?\xfe", ..RequestHead::default() };
+        let rules = KeyRules { scheme: false, authority: false, namespace: (*b"").into() };
+        let mut out = Vec::new();
+        write_key(&mut out, &head, b"/\xff", &rules, &QueryRule::All).unwrap();
+        assert_eq!(out, b"///\xff?\xfe");
+    }
+}

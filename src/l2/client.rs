@@ -1,0 +1,400 @@
+//! The worker's L2 client: queues, batches, calls in flight, answers.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+
+use super::resp::{self, Reply};
+use super::{L2Error, redis_key};
+use crate::config::L2Policy;
+use crate::entry::{Entry, encode, encoded_len_limit};
+
+/// Bytes of stores sent in one call.
+const MAX_WRITE_CALL: usize = 256 << 10;
+/// Stores held back until there are this many, or until the next tick.
+const WRITE_BATCH: usize = 16;
+
+/// Who asked: the caller's number for a waiting request.
+pub type Ticket = u32;
+
+/// A callout to make.
+#[derive(Debug)]
+pub struct Call {
+    /// Pipelined RESP.
+    pub body: Vec<u8>,
+    waiting: Waiting,
+}
+
+#[derive(Debug)]
+enum Waiting {
+    Lookups(Vec<Ticket>),
+    Stores(usize),
+}
+
+impl Call {
+    /// The number of look-ups, if it is a call of look-ups.
+    #[must_use]
+    pub const fn lookups(&self) -> Option<usize> {
+        match &self.waiting {
+            Waiting::Lookups(tickets) => Some(tickets.len()),
+            Waiting::Stores(_) => None,
+        }
+    }
+}
+
+/// What one command got.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer<'a> {
+    /// A look-up found these bytes.
+    Found(Ticket, &'a [u8]),
+    /// A look-up found nothing.
+    Absent(Ticket),
+    /// A look-up failed.
+    Failed(Ticket, L2Error),
+    /// A store was accepted.
+    Stored,
+    /// A store failed.
+    NotStored(L2Error),
+}
+
+/// Queues and calls of one filter in one worker.
+#[derive(Debug)]
+pub struct Client {
+    policy: L2Policy,
+    lookups: VecDeque<(Ticket, u128)>,
+    stores: VecDeque<Rc<Entry>>,
+    store_bytes: usize,
+    in_flight: HashMap<u32, (Waiting, u64)>,
+}
+
+impl Client {
+    /// A client with nothing to do.
+    #[must_use]
+    pub fn new(policy: L2Policy) -> Self {
+        Self {
+            policy,
+            lookups: VecDeque::new(),
+            stores: VecDeque::new(),
+            store_bytes: 0,
+            in_flight: HashMap::new(),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub const fn policy(&self) -> &L2Policy {
+        &self.policy
+    }
+
+    /// Queues a look-up; false if there are so many that it would wait for others.
+    pub fn look_up(&mut self, ticket: Ticket, hash: u128) -> bool {
+        let free = self.policy.max_in_flight.saturating_sub(self.in_flight.len());
+        if self.lookups.len() >= free.saturating_mul(self.policy.max_batch) {
+            return false;
+        }
+        self.lookups.push_back((ticket, hash));
+        true
+    }
+
+    /// Queues a store; false if the queue is full.
+    pub fn store(&mut self, entry: Rc<Entry>) -> bool {
+        if self.store_bytes + entry.len() > self.policy.write_budget {
+            return false;
+        }
+        self.store_bytes += entry.len();
+        self.stores.push_back(entry);
+        true
+    }
+
+    /// Whether a flush would send something now.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        !self.lookups.is_empty() || self.stores.len() >= WRITE_BATCH
+    }
+
+    /// The next call to make, look-ups first; none when there is nothing to send or too much in
+    /// flight. `all` sends the last few stores too instead of waiting for more.
+    pub fn next_call(&mut self, now_ms: u64, all: bool) -> Option<Call> {
+        if self.in_flight.len() >= self.policy.max_in_flight {
+            return None;
+        }
+        if !self.lookups.is_empty() {
+            return Some(self.lookup_call());
+        }
+        if self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty()) {
+            return self.store_call(now_ms);
+        }
+        None
+    }
+
+    /// The call was made: its answer will come under `token`, or is given up after the timeout.
+    pub fn sent(&mut self, call: Call, token: u32, now_ms: u64) {
+        let deadline = now_ms + 2 * u64::from(self.policy.timeout_ms) + 1_000;
+        self.in_flight.insert(token, (call.waiting, deadline));
+    }
+
+    /// The call could not be made.
+    pub fn failed(call: Call, mut give: impl FnMut(Answer<'static>)) {
+        fail(call.waiting, L2Error::Dispatch, &mut give);
+    }
+
+    /// Whether a callout is this client's.
+    #[must_use]
+    pub fn owns(&self, token: u32) -> bool {
+        self.in_flight.contains_key(&token)
+    }
+
+    /// A callout came back with `status` and `body`: every command gets its answer.
+    pub fn received<'a>(
+        &mut self,
+        token: u32,
+        status: Option<&[u8]>,
+        body: &'a [u8],
+        mut give: impl FnMut(Answer<'a>),
+    ) {
+        let Some((waiting, _)) = self.in_flight.remove(&token) else { return };
+        if let Some(error) = L2Error::from_call_status(status) {
+            return fail(waiting, error, &mut give);
+        }
+        let mut replies = body;
+        if self.policy.auth.is_some() {
+            match resp::next_reply(&mut replies) {
+                Ok(Reply::Simple(b"OK")) => {}
+                Ok(Reply::Error(text)) => {
+                    return fail(waiting, L2Error::from_reply(text), &mut give);
+                }
+                Ok(_) | Err(_) => return fail(waiting, L2Error::Protocol, &mut give),
+            }
+        }
+        match waiting {
+            Waiting::Lookups(tickets) => {
+                let mut broken = None;
+                for ticket in tickets {
+                    give(match next(&mut replies, &mut broken) {
+                        Ok(Reply::Bulk(value)) => Answer::Found(ticket, value),
+                        Ok(Reply::Nil) => Answer::Absent(ticket),
+                        Ok(_) => Answer::Failed(ticket, L2Error::Protocol),
+                        Err(error) => Answer::Failed(ticket, error),
+                    });
+                }
+            }
+            Waiting::Stores(count) => {
+                let mut broken = None;
+                for _ in 0..count {
+                    give(match next(&mut replies, &mut broken) {
+                        Ok(Reply::Simple(b"OK")) => Answer::Stored,
+                        Ok(_) => Answer::NotStored(L2Error::Protocol),
+                        Err(error) => Answer::NotStored(error),
+                    });
+                }
+            }
+        }
+    }
+
+    /// Gives up calls whose answer never came. Envoy's own timeout comes first: this only makes
+    /// sure that no request can wait for ever.
+    pub fn expire(&mut self, now_ms: u64, mut give: impl FnMut(Answer<'static>)) {
+        let late: Vec<u32> =
+            self.in_flight.iter().filter(|(_, c)| c.1 < now_ms).map(|(token, _)| *token).collect();
+        for token in late {
+            if let Some((waiting, _)) = self.in_flight.remove(&token) {
+                fail(waiting, L2Error::Timeout, &mut give);
+            }
+        }
+    }
+
+    fn lookup_call(&mut self) -> Call {
+        let count = self.lookups.len().min(self.policy.max_batch);
+        let mut body = self.begin(count * (self.policy.key_prefix.len() + 64));
+        let mut tickets = Vec::with_capacity(count);
+        for (ticket, hash) in self.lookups.drain(..count) {
+            let key = redis_key(&self.policy.key_prefix, hash);
+            resp::command(&mut body, &[b"GET", key.as_bytes()]);
+            tickets.push(ticket);
+        }
+        resp::command(&mut body, &[b"QUIT"]);
+        Call { body, waiting: Waiting::Lookups(tickets) }
+    }
+
+    fn store_call(&mut self, now_ms: u64) -> Option<Call> {
+        let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
+        let mut count = 0;
+        while let Some(entry) = self.stores.front() {
+            if count > 0 && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
+                break;
+            }
+            let Some(entry) = self.stores.pop_front() else { break };
+            self.store_bytes -= entry.len();
+            let left_ms = entry.meta().fresh_until_ms.saturating_sub(now_ms);
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let expiry_ms = (left_ms as f64 * self.policy.ttl_factor) as u64; // a TTL needs no exactness
+            if expiry_ms == 0 {
+                continue;
+            }
+            let key = redis_key(&self.policy.key_prefix, entry.hash());
+            let value = encode(&entry, self.policy.compress_above);
+            let expiry = expiry_ms.to_string();
+            resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
+            count += 1;
+        }
+        if count == 0 {
+            return None;
+        }
+        resp::command(&mut body, &[b"QUIT"]);
+        Some(Call { body, waiting: Waiting::Stores(count) })
+    }
+
+    fn begin(&self, capacity: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(capacity);
+        if let Some((user, password)) = &self.policy.auth {
+            let (user, password) = (user.as_bytes(), password.as_bytes());
+            if user.is_empty() {
+                resp::command(&mut body, &[b"AUTH", password]);
+            } else {
+                resp::command(&mut body, &[b"AUTH", user, password]);
+            }
+        }
+        body
+    }
+}
+
+/// The next reply; after bytes that make no sense nothing behind them does.
+fn next<'a>(replies: &mut &'a [u8], broken: &mut Option<L2Error>) -> Result<Reply<'a>, L2Error> {
+    if let Some(error) = broken {
+        return Err(*error);
+    }
+    match resp::next_reply(replies) {
+        Ok(Reply::Error(text)) => Err(L2Error::from_reply(text)),
+        Ok(reply) => Ok(reply),
+        Err(error) => {
+            *broken = Some(error);
+            Err(error)
+        }
+    }
+}
+
+fn fail<'a>(waiting: Waiting, error: L2Error, give: &mut impl FnMut(Answer<'a>)) {
+    match waiting {
+        Waiting::Lookups(tickets) => {
+            tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
+        }
+        Waiting::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load;
+    use crate::entry::sample;
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn client(more: &serde_json::Value) -> Client {
+        let mut l2 = json!({"cluster": "l2", "key_prefix": "t:", "max_in_flight": 2, "max_batch": 3});
+        let more = more.as_object().unwrap().clone();
+        l2.as_object_mut().unwrap().extend(more);
+        let config = json!({"role": "cache", "l2": l2}).to_string();
+        Client::new(load(config.as_bytes()).unwrap().l2.unwrap())
+    }
+
+    fn answers(client: &mut Client, token: u32, status: &str, body: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        client.received(token, Some(status.as_bytes()), body.as_bytes(), |answer| {
+            all.push(format!("{answer:?}"));
+        });
+        all
+    }
+
+    #[test]
+    fn look_ups_go_out_together_and_come_back_in_order() {
+        let mut client = client(&json!({}));
+        for ticket in 1..=3 {
+            assert!(client.look_up(ticket, u128::from(ticket)));
+        }
+        let call = client.next_call(0, false).unwrap();
+        let text = String::from_utf8(call.body.clone()).unwrap();
+        assert!(text.starts_with("*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n"));
+        assert!(text.ends_with("*1\r\n$4\r\nQUIT\r\n"));
+        client.sent(call, 9, 0);
+        assert!(client.owns(9) && client.next_call(0, false).is_none());
+        let replies = "$1\r\nx\r\n$-1\r\n-LOADING wait\r\n+OK\r\n";
+        assert_eq!(
+            answers(&mut client, 9, "200", replies),
+            ["Found(1, [120])", "Absent(2)", "Failed(3, Loading)"]
+        );
+        assert!(!client.owns(9) && answers(&mut client, 9, "200", replies).is_empty());
+    }
+
+    #[test]
+    fn every_trouble_answers_everyone() {
+        for (status, body, expected) in [
+            ("504", "", ["Failed(1, Timeout)", "Failed(2, Timeout)"]),
+            ("503", "", ["Failed(1, Refused)", "Failed(2, Refused)"]),
+            ("200", "", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", "$1\r\nx\r\n$5\r\nab", ["Found(1, [120])", "Failed(2, Protocol)"]),
+            ("200", "garbage\r\n$1\r\nx\r\n", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", ":1\r\n$-1\r\n", ["Failed(1, Protocol)", "Absent(2)"]),
+        ] {
+            let mut client = client(&json!({}));
+            assert!(client.look_up(1, 1) && client.look_up(2, 2));
+            let call = client.next_call(0, false).unwrap();
+            client.sent(call, 5, 0);
+            assert_eq!(answers(&mut client, 5, status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn calls_in_flight_are_bounded() {
+        let mut client = client(&json!({}));
+        let queued = (0..100).filter(|ticket| client.look_up(*ticket, 1)).count();
+        assert_eq!(queued, 6); // two calls of three
+        for token in 0..2 {
+            let call = client.next_call(0, false).unwrap();
+            client.sent(call, token, 0);
+        }
+        assert!(!client.look_up(7, 1) && client.next_call(0, true).is_none());
+        let mut given_up = 0;
+        client.expire(1_100, |_| given_up += 1);
+        assert_eq!(given_up, 0);
+        client.expire(1_101, |_| given_up += 1);
+        assert_eq!(given_up, 6);
+        assert!(client.look_up(7, 1));
+    }
+
+    #[test]
+    fn stores_wait_for_company_and_expire_with_their_freshness() {
+        let mut client = client(&json!({"ttl_factor": 1.5, "write_budget": "1KiB"}));
+        assert!(client.store(Rc::new(sample("k", b"body"))));
+        assert!(!client.wants_flush() && client.next_call(1_000_000, false).is_none());
+        let call = client.next_call(1_000_000, true).unwrap();
+        let text = String::from_utf8_lossy(&call.body).into_owned();
+        assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n90000\r\n"), "{text}");
+        client.sent(call, 1, 0);
+        assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
+        // Stale before it could be written: nothing to send.
+        assert!(client.store(Rc::new(sample("k", b"body"))));
+        assert!(client.next_call(2_000_000, true).is_none());
+        assert!(!client.store(Rc::new(sample("k", &[0; 2_000]))));
+    }
+
+    #[test]
+    fn direct_calls_authenticate_first() {
+        let mut client = client(&json!({
+            "transport": "direct", "auth": {"username": "u", "password": "p"}
+        }));
+        for (body, expected) in [
+            ("+OK\r\n$-1\r\n", "Absent(1)"),
+            ("-WRONGPASS no\r\n", "Failed(1, Auth)"),
+            ("$-1\r\n", "Failed(1, Protocol)"),
+        ] {
+            assert!(client.look_up(1, 1));
+            let call = client.next_call(0, false).unwrap();
+            assert!(call.body.starts_with(b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n"));
+            client.sent(call, 1, 0);
+            assert_eq!(answers(&mut client, 1, "200", body), [expected]);
+        }
+    }
+}

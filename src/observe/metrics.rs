@@ -1,0 +1,217 @@
+//! Counters, gauges and histograms.
+//!
+//! A counter costs a host call, so counts are kept in the VM and handed over at every tick. Names
+//! carry their label as `family.label.value`; the `stats_tags` of the example configurations turn
+//! that into Prometheus labels.
+
+use crate::closed_enum::closed_enum;
+use crate::engine::{Bypass, Outcome};
+use crate::entry::DecodeError;
+use crate::http::storable::NotStored;
+use crate::l2::L2Error;
+
+closed_enum! {
+    /// What L1 knew.
+    pub enum L1Lookup {
+        /// Fresh.
+        Hit => "hit",
+        /// Stored, but stale.
+        Stale => "stale",
+        /// Nothing.
+        Miss => "miss",
+    }
+}
+
+closed_enum! {
+    /// What L2 knew.
+    pub enum L2Lookup {
+        /// Fresh.
+        Hit => "hit",
+        /// Stored, but stale.
+        Stale => "stale",
+        /// Nothing.
+        Miss => "miss",
+        /// Bytes that are not an entry for this key.
+        Corrupt => "corrupt",
+        /// No answer.
+        Error => "error",
+    }
+}
+
+closed_enum! {
+    /// What became of a response on its way to L2.
+    pub enum L2Store {
+        /// Redis has it.
+        Stored => "stored",
+        /// Too much was waiting already.
+        Skipped => "skipped",
+        /// Redis did not take it.
+        Failed => "failed",
+    }
+}
+
+closed_enum! {
+    /// Values that go up and down, summed over all workers.
+    pub enum Gauge {
+        /// Bytes charged to the L1 budgets.
+        L1Bytes => "l1_bytes",
+        /// Entries in L1.
+        L1Entries => "l1_entries",
+        /// Linear memory of the VMs.
+        VmMemoryBytes => "vm_memory_bytes",
+    }
+}
+
+closed_enum! {
+    /// Distributions.
+    pub enum Histogram {
+        /// Look-ups in one L2 call.
+        L2Batch => "l2_batch_size",
+        /// Bytes of a stored response.
+        EntryBytes => "entry_bytes",
+    }
+}
+
+/// Everything that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// A request, by how it ended.
+    Request(Outcome),
+    /// A request that the cache did not handle, by reason.
+    Bypass(Bypass),
+    /// A look-up in L1.
+    L1(L1Lookup),
+    /// A look-up in L2.
+    L2(L2Lookup),
+    /// An L2 command that failed, by kind.
+    L2Error(L2Error),
+    /// Bytes from L2 that were no entry, by what was wrong.
+    Corrupt(DecodeError),
+    /// A response on its way to L2.
+    L2Store(L2Store),
+    /// A response stored from the origin.
+    Fill,
+    /// A response from the origin that was not stored, by reason.
+    NotStored(NotStored),
+    /// An entry pushed out of L1 for another.
+    Eviction,
+}
+
+/// Calls `f` with the counter and the name of its metric, for every counter.
+fn each(mut f: impl FnMut(Counter, String)) {
+    macro_rules! family {
+        ($kind:ident, $enum:ty, $name:literal) => {
+            for value in <$enum>::ALL {
+                f(Counter::$kind(*value), format!(concat!($name, ".{}"), value));
+            }
+        };
+    }
+    family!(Request, Outcome, "requests.outcome");
+    family!(Bypass, Bypass, "bypassed.reason");
+    family!(L1, L1Lookup, "l1_lookups.result");
+    family!(L2, L2Lookup, "l2_lookups.result");
+    family!(L2Error, L2Error, "l2_errors.kind");
+    family!(Corrupt, DecodeError, "l2_corrupt.kind");
+    family!(L2Store, L2Store, "l2_stores.result");
+    f(Counter::Fill, "fills".into());
+    family!(NotStored, NotStored, "not_stored.reason");
+    f(Counter::Eviction, "l1_evictions".into());
+}
+
+impl Counter {
+    fn index(self) -> usize {
+        let mut start = 0;
+        macro_rules! family {
+            ($($kind:ident: $enum:ty,)+) => {
+                $(
+                    if let Self::$kind(value) = self {
+                        return start + value.index();
+                    }
+                    start += <$enum>::ALL.len();
+                )+
+            };
+        }
+        family!(
+            Request: Outcome, Bypass: Bypass, L1: L1Lookup, L2: L2Lookup, L2Error: L2Error,
+            Corrupt: DecodeError, L2Store: L2Store,
+        );
+        if self == Self::Fill {
+            return start;
+        }
+        start += 1;
+        if let Self::NotStored(value) = self {
+            return start + value.index();
+        }
+        start + NotStored::ALL.len()
+    }
+}
+
+/// Counts since the last hand-over.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    pending: Vec<u64>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { pending: vec![0; Counter::Eviction.index() + 1] }
+    }
+}
+
+impl Counters {
+    /// The name of every counter's metric, in the order of [`Self::take`].
+    #[must_use]
+    pub fn names() -> Vec<String> {
+        let mut names = Vec::new();
+        each(|_, name| names.push(name));
+        names
+    }
+
+    /// Counts one.
+    pub fn count(&mut self, counter: Counter) {
+        self.add(counter, 1);
+    }
+
+    /// Counts `n`.
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        if let Some(pending) = self.pending.get_mut(counter.index()) {
+            *pending += n;
+        }
+    }
+
+    /// Hands over what was counted, as (place in [`Self::names`], count), and starts anew.
+    pub fn take(&mut self) -> impl Iterator<Item = (usize, u64)> {
+        let counts = self.pending.iter_mut().map(std::mem::take).enumerate();
+        counts.filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn every_counter_has_its_own_name_and_place() {
+        let mut place = 0;
+        each(|counter, name| {
+            assert_eq!(counter.index(), place, "{name}");
+            place += 1;
+        });
+        let mut names = Counters::names();
+        names.sort();
+        names.dedup();
+        assert_eq!((names.len(), place), (place, Counter::Eviction.index() + 1));
+    }
+
+    #[test]
+    fn counts_are_handed_over_once() {
+        let mut counters = Counters::default();
+        counters.count(Counter::Request(Outcome::L1Hit));
+        counters.add(Counter::Eviction, 5);
+        let taken: Vec<_> = counters.take().collect();
+        assert_eq!(taken, [(0, 1), (Counter::Eviction.index(), 5)]);
+        assert_eq!(counters.take().count(), 0);
+    }
+}

@@ -1,0 +1,5 @@
+//! What the cache tells about itself.
+
+mod metrics;
+
+pub use metrics::{Counter, Counters, Gauge, Histogram, L1Lookup, L2Lookup, L2Store};
