@@ -1,0 +1,69 @@
+//! The module itself and the files generated from the source.
+
+use std::fs;
+
+use crate::harness::{root, target};
+
+#[test]
+fn the_module_is_small_and_imports_only_its_host() {
+    let path = target().join("wasm32-wasip1/release/tiercel.wasm");
+    let bytes = fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run `make wasm`", path.display()));
+    assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
+        match payload.expect("a valid module") {
+            wasmparser::Payload::ImportSection(section) => {
+                for import in section.into_iter() {
+                    let import = import.expect("an import");
+                    imports.push((import.module.to_owned(), import.name.to_owned()));
+                }
+            }
+            wasmparser::Payload::ExportSection(section) => {
+                exports.extend(section.into_iter().map(|e| e.expect("an export").name.to_owned()));
+            }
+            wasmparser::Payload::CustomSection(section) => {
+                assert!(!section.name().starts_with(".debug"), "not stripped: {}", section.name());
+            }
+            _ => {}
+        }
+    }
+    for (module, name) in &imports {
+        let proxy_wasm = module == "env" && name.starts_with("proxy_");
+        assert!(proxy_wasm || module == "wasi_snapshot_preview1", "imports {module}.{name}");
+    }
+    assert!(exports.iter().any(|name| name == "proxy_abi_version_0_2_1"));
+    assert!(!exports.iter().any(|name| name == "proxy_on_log" || name == "proxy_on_done"));
+}
+
+#[test]
+fn the_schema_is_current() {
+    let path = root().join("envoy/tiercel.schema.json");
+    let now = format!("{:#}\n", tiercel::config::json_schema());
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == now, "envoy/tiercel.schema.json is out of date: run `make schema`");
+}
+
+/// The core decides, the host acts: only src/host calls the host, and nothing else names it.
+#[test]
+fn the_core_does_not_know_its_host() {
+    let mut folders = vec![root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for file in fs::read_dir(folder).expect("a folder").flatten() {
+            let path = file.path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let place = path.strip_prefix(root().join("src")).unwrap().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).expect("a source file");
+            let of_host = place.starts_with("host/");
+            for word in ["proxy_wasm", "wasm_import_module", "unsafe ", "no_mangle"] {
+                assert!(of_host || !text.contains(word), "src/{place} names {word}");
+            }
+            let shell = of_host || place.starts_with("filter/") || place == "lib.rs";
+            for word in ["crate::host", "crate::filter", "SystemTime::now", "Instant::now"] {
+                assert!(shell || !text.contains(word), "src/{place} names {word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Loading, refusing and reloading the plugin configuration.
+
+use serde_json::json;
+
+use crate::harness::scene::echo_routes;
+use crate::harness::{Envoy, Origin, Scene, eventually};
+
+#[test]
+fn a_wrong_configuration_is_refused_with_every_error() {
+    let scene = Scene::new("refused");
+    let log = Envoy::builder("minimal.yaml")
+        .config(|config| {
+            *config = json!({
+                "role": "cache",
+                "l1": {"budget": "64"},
+                "routes": [{"path": "/a", "ttl": "5 minuts"}, {"path": "b"}, {"path": "/c", "tll": 1}],
+            });
+        })
+        .refused(&scene);
+    for error in [
+        "l1.budget: \"64\" is not a size such as 64MiB",
+        "routes[0].ttl: \"5 minuts\" is not a duration such as 60s",
+        "routes[1].path: \"b\" is not a path template: it must start with /",
+        "routes[2].tll: unknown field `tll`",
+    ] {
+        assert!(log.contains(error), "{error} not in\n{log}");
+    }
+}
+
+#[test]
+fn json_text_is_accepted_too() {
+    let scene = Scene::new("json-text");
+    let origin = Origin::start(&scene, &[]);
+    let text = json!({"role": "cache", "routes": [{"path": "/echo/{id}", "ttl": "60s"}]}).to_string();
+    let envoy = Envoy::builder("minimal.yaml")
+        .origin(origin.port)
+        .envoy(|config| {
+            let filters = &mut config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]
+                ["typed_config"]["http_filters"];
+            filters[0]["typed_config"]["config"]["configuration"] = json!({
+                "@type": "type.googleapis.com/google.protobuf.StringValue", "value": text,
+            });
+        })
+        .start(&scene);
+    let mut client = envoy.client();
+    client.get("/echo/1");
+    assert!(client.get("/echo/1").is_hit());
+}
+
+#[test]
+fn a_reload_keeps_l1_and_a_wrong_one_changes_nothing() {
+    let scene = Scene::new("reload");
+    let origin = Origin::start(&scene, &[]);
+    let envoy = Envoy::builder("minimal.yaml")
+        .origin(origin.port)
+        .config(echo_routes)
+        .reloadable()
+        .start(&scene);
+    let first = envoy.client().get("/echo/a");
+
+    envoy.reload(|config| config["headers"] = json!({"cache_name": "second"}));
+    let second = eventually("the new configuration", || {
+        let response = envoy.client().get("/echo/a");
+        response.cache_status().starts_with("second;").then_some(response)
+    });
+    assert!(second.is_hit(), "L1 was lost: {}", second.cache_status());
+    assert_eq!(second.body, first.body);
+
+    envoy.reload(|config| {
+        config["headers"] = json!({"cache_name": "third"});
+        config["routes"][0]["ttl"] = json!("soon");
+    });
+    envoy.expect_log("configuration refused: routes[0].ttl: \"soon\" is not a duration");
+    let still = envoy.client().get("/echo/a");
+    assert_eq!(still.body, first.body);
+    assert!(still.is_hit() && still.cache_status().starts_with("second;"), "{}", still.cache_status());
+
+    envoy.reload(|config| {
+        config["headers"] = json!({"cache_name": "fourth"});
+        config["routes"][0]["ttl"] = json!("60s");
+    });
+    eventually("the configuration after that", || {
+        envoy.client().get("/echo/a").cache_status().starts_with("fourth; hit").then_some(())
+    });
+    assert_eq!(origin.total(), 1);
+}
+
+#[test]
+fn the_start_is_logged_with_version_and_commit() {
+    let (envoy, _origin) = Scene::l1_only("started", |_| {});
+    let version = env!("CARGO_PKG_VERSION");
+    envoy.expect_log(&format!("tiercel {version} (git "));
+    envoy.expect_log("features: ");
+}

@@ -1,0 +1,209 @@
+//! Envoy with the module, on one of the example configurations.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::process::Process;
+use super::{Client, Scene, eventually, root, target};
+
+pub struct Envoy {
+    pub port: u16,
+    pub process: Process,
+    admin: u16,
+    listeners: Option<PathBuf>,
+}
+
+/// What to start.
+pub struct Builder {
+    example: &'static str,
+    config: Value,
+    workers: u32,
+    reloadable: bool,
+}
+
+impl Envoy {
+    /// Starts from the example configuration `envoy/<example>`.
+    pub fn builder(example: &'static str) -> Builder {
+        let text = fs::read_to_string(root().join("envoy").join(example)).expect("an example");
+        let mut config: Value = serde_norway::from_str(&text).expect("YAML");
+        let socket = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
+        config["admin"]["address"] = socket.clone();
+        for listener in config["static_resources"]["listeners"].as_array_mut().expect("listeners") {
+            if listener["address"]["socket_address"].is_object() {
+                listener["address"] = socket.clone();
+            }
+        }
+        Builder { example, config, workers: 1, reloadable: false }
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.port)
+    }
+
+    /// A counter or gauge under its Prometheus name: `tiercel_requests{outcome="l1_hit"}`.
+    pub fn metric(&self, name: &str) -> u64 {
+        let text = Client::new(self.admin).get("/stats/prometheus").body;
+        let text = String::from_utf8(text).expect("text");
+        let wanted = if name.contains('{') { name.to_owned() } else { format!("{name}{{}}") };
+        let line = text.lines().find_map(|line| line.strip_prefix(&wanted));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until a metric, which workers hand over at ticks, has a value.
+    pub fn expect_metric(&self, name: &str, value: u64) {
+        eventually(&format!("{name} to be {value}"), || {
+            (self.metric(name) == value).then_some(())
+        });
+    }
+
+    /// Waits until the log has a line with `text`.
+    pub fn expect_log(&self, text: &str) {
+        eventually(&format!("the log to say {text:?}"), || {
+            self.process.log().contains(text).then_some(())
+        });
+    }
+
+    /// What the admin interface answers.
+    pub fn admin(&self, path: &str) -> String {
+        String::from_utf8_lossy(&Client::new(self.admin).get(path).body).into_owned()
+    }
+
+    /// Changes the plugin configuration of a reloadable Envoy and moves its file in place.
+    pub fn reload(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.listeners.as_ref().expect("a reloadable Envoy");
+        let text = fs::read_to_string(path).expect("the listeners");
+        let mut listeners: Value = serde_json::from_str(&text).expect("JSON");
+        change(cache_config(listeners["resources"].as_array_mut().expect("listeners")));
+        let next = path.with_extension("next");
+        fs::write(&next, listeners.to_string()).expect("a file");
+        fs::rename(next, path).expect("the file in place");
+    }
+}
+
+impl Builder {
+    pub fn origin(self, port: u16) -> Self {
+        self.endpoint("origin", port)
+    }
+
+    pub fn redis(self, port: u16) -> Self {
+        self.endpoint("redis", port)
+    }
+
+    /// Sets the port of every endpoint of a cluster.
+    fn endpoint(mut self, cluster: &str, port: u16) -> Self {
+        let clusters = self.config["static_resources"]["clusters"].as_array_mut().unwrap();
+        let found = clusters.iter_mut().find(|c| c["name"] == cluster);
+        let found = found.unwrap_or_else(|| panic!("no cluster {cluster} in {}", self.example));
+        let groups = found["load_assignment"]["endpoints"].as_array_mut().unwrap();
+        for endpoint in groups.iter_mut().flat_map(|g| g["lb_endpoints"].as_array_mut().unwrap()) {
+            endpoint["endpoint"]["address"]["socket_address"]["port_value"] = port.into();
+        }
+        self
+    }
+
+    /// Changes the plugin configuration of the public listener.
+    pub fn config(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        let listeners = self.config["static_resources"]["listeners"].as_array_mut().unwrap();
+        change(cache_config(listeners));
+        self
+    }
+
+    /// Changes the whole Envoy configuration.
+    pub fn envoy(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Serves the listeners from a file that Envoy watches.
+    pub fn reloadable(mut self) -> Self {
+        self.reloadable = true;
+        self
+    }
+
+    pub fn start(self, scene: &Scene) -> Envoy {
+        let mut envoy = self.launch(scene);
+        envoy.port = eventually("Envoy to listen", || {
+            assert!(envoy.process.runs(), "Envoy ended");
+            let listeners = Client::new(envoy.admin).get("/listeners?format=json").json();
+            let statuses = listeners["listener_statuses"].as_array()?.clone();
+            let public = statuses.iter().find(|l| l["name"] == "public")?;
+            let port = public["local_address"]["socket_address"]["port_value"].as_u64()?;
+            let ready = Client::new(envoy.admin).get("/ready").status == 200;
+            u16::try_from(port).ok().filter(|port| ready && *port > 0)
+        });
+        envoy
+    }
+
+    /// Starts Envoy and waits only for its admin interface.
+    fn launch(mut self, scene: &Scene) -> Envoy {
+        let module = target().join("wasm32-wasip1/release/tiercel.wasm");
+        assert!(module.exists(), "{} is missing: run `make wasm`", module.display());
+        let name = scene.unique("envoy");
+        let socket = format!("@tiercel-{}-{name}", scene.dir.display());
+        let text = self.config.to_string();
+        let text = text.replace("target/wasm32-wasip1/release/tiercel.wasm", &module.to_string_lossy());
+        let text = text.replace("@tiercel_l2_redis", &socket.replace(['/', '.'], "-"));
+        self.config = serde_json::from_str(&text).expect("still JSON");
+
+        let listeners = self.reloadable.then(|| {
+            let path = scene.dir.join(format!("{name}-listeners.json"));
+            let mut all = self.config["static_resources"]["listeners"].take();
+            for listener in all.as_array_mut().expect("listeners") {
+                listener["@type"] = "type.googleapis.com/envoy.config.listener.v3.Listener".into();
+            }
+            fs::write(&path, json!({"resources": all}).to_string()).expect("a file");
+            self.config["static_resources"]["listeners"] = json!([]);
+            self.config["dynamic_resources"] = json!({"lds_config": {
+                "resource_api_version": "V3", "path_config_source": {"path": path},
+            }});
+            path
+        });
+        self.config["node"] = json!({"id": name, "cluster": "tests"});
+        let path = scene.dir.join(format!("{name}.json"));
+        fs::write(&path, self.config.to_string()).expect("a file");
+
+        let admin_file = scene.dir.join(format!("{name}.admin"));
+        let mut command = Command::new(envoy_program());
+        command.arg("-c").arg(&path).arg("--admin-address-path").arg(&admin_file);
+        command.args(["--concurrency", &self.workers.to_string(), "--disable-hot-restart"]);
+        command.args(["-l", "info", "--component-log-level", "main:warning,upstream:warning"]);
+        let mut process = Process::start(&name, &scene.dir, &mut command);
+        let admin = eventually("Envoy's admin interface", || {
+            assert!(process.runs(), "Envoy ended");
+            let text = fs::read_to_string(&admin_file).ok()?;
+            text.rsplit(':').next()?.trim().parse().ok()
+        });
+        Envoy { port: 0, process, admin, listeners }
+    }
+
+    /// Starts Envoy in the expectation that it refuses its configuration; what it said.
+    pub fn refused(self, scene: &Scene) -> String {
+        let envoy = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.launch(scene)));
+        assert!(envoy.is_err(), "Envoy took the configuration");
+        let logs = fs::read_dir(&scene.dir).expect("the folder").flatten();
+        let logs = logs.filter(|file| file.file_name().to_string_lossy().ends_with(".log"));
+        logs.map(|file| fs::read_to_string(file.path()).unwrap_or_default()).collect()
+    }
+}
+
+/// The binary that `make setup` installed, or any on the path.
+fn envoy_program() -> PathBuf {
+    let installed = target().join("venv/bin/envoy");
+    if installed.exists() { installed } else { "envoy".into() }
+}
+
+/// The plugin configuration of the public listener's cache.
+fn cache_config(listeners: &mut [Value]) -> &mut Value {
+    let public = listeners.iter_mut().find(|l| l["name"] == "public").expect("a public listener");
+    let filters = &mut public["filter_chains"][0]["filters"][0]["typed_config"]["http_filters"];
+    let tiercel = filters.as_array_mut().unwrap().iter_mut().find(|f| f["name"] == "tiercel");
+    &mut tiercel.expect("the tiercel filter")["typed_config"]["config"]["configuration"]["value"]
+}

@@ -1,0 +1,62 @@
+//! A test's own folder and the parts that play in it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+use super::{Client, Envoy, Origin, Redis};
+
+/// Keeps a test's files apart from every other test's.
+pub struct Scene {
+    pub dir: PathBuf,
+    next: AtomicU32,
+}
+
+impl Scene {
+    /// A new, empty folder for the test `name`.
+    pub fn new(name: &str) -> Self {
+        let dir = super::target().join("e2e").join(format!("{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).expect("a folder for the test");
+        Self { dir, next: AtomicU32::new(0) }
+    }
+
+    /// A name that no other part of this machine's tests has.
+    pub fn unique(&self, name: &str) -> String {
+        format!("{name}{}", self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The usual cast: the demo origin, one Redis, one Envoy with one worker.
+    pub fn usual(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin, Redis) {
+        let scene = Self::new(name);
+        let origin = Origin::start(&scene, &[]);
+        let redis = Redis::start(&scene, &[]);
+        let envoy = Envoy::builder("event2table.yaml")
+            .origin(origin.port)
+            .redis(redis.port)
+            .config(config)
+            .start(&scene);
+        (envoy, origin, redis)
+    }
+
+    /// As [`Self::usual`] without Redis: L1 and the origin only.
+    pub fn l1_only(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin) {
+        let scene = Self::new(name);
+        let origin = Origin::start(&scene, &[]);
+        let envoy = Envoy::builder("minimal.yaml").origin(origin.port).config(config).start(&scene);
+        (envoy, origin)
+    }
+}
+
+/// Routes for the origin's synthetic resource, with a TTL of a minute.
+pub fn echo_routes(config: &mut Value) {
+    config["routes"] = serde_json::json!([{"path": "/echo/{*rest}", "ttl": "60s"}]);
+    config["defaults"] = serde_json::json!({});
+}
+
+/// Reads a resource twice: what came first and what came then.
+pub fn twice(client: &mut Client, path: &str) -> (super::Response, super::Response) {
+    (client.get(path), client.get(path))
+}

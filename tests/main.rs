@@ -1,0 +1,21 @@
+//! Behaviour on real Envoy, real Redis and the demo origin: one file a behaviour.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(missing_docs, unreachable_pub)] // one crate, read by its own tests only
+
+mod harness;
+
+mod artefacts;
+mod bodies;
+mod concurrency;
+mod configuration;
+mod cookies;
+mod freshness;
+mod keys;
+mod l2_cluster;
+mod l2_direct;
+mod l2_hits;
+mod l2_trouble;
+mod metrics;
+mod policy_table;
+mod workers;
