@@ -5,9 +5,10 @@ use std::process::Command;
 fn main() {
     let git = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
     let hash = git.ok().filter(|out| out.status.success());
-    let hash = hash.map_or_else(|| "unknown".into(), |out| {
-        String::from_utf8_lossy(&out.stdout).trim().to_owned()
-    });
+    let hash = hash.map_or_else(
+        || "unknown".into(),
+        |out| String::from_utf8_lossy(&out.stdout).trim().to_owned(),
+    );
     let mut features: Vec<String> = std::env::vars()
         .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()))
         .collect();

@@ -1,14 +1,17 @@
 //! Tiercel: a three-level HTTP cache that runs as one WebAssembly filter inside stock Envoy.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
 
 mod closed_enum;
+pub mod config;
 pub mod engine;
 pub mod entry;
-pub mod l1;
-pub mod l2;
-pub mod observe;
-pub mod config;
 pub mod filter;
 pub mod host;
 pub mod http;
+pub mod l1;
+pub mod l2;
+pub mod observe;

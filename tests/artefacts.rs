@@ -7,13 +7,14 @@ use crate::harness::{root, target};
 #[test]
 fn the_module_is_small_and_imports_only_its_host() {
     let path = target().join("wasm32-wasip1/release/tiercel.wasm");
-    let bytes = fs::read(&path).unwrap_or_else(|_| panic!("{} is missing: run `make wasm`", path.display()));
+    let bytes = fs::read(&path)
+        .unwrap_or_else(|_| panic!("{} is missing: run `make wasm`", path.display()));
     assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     for payload in wasmparser::Parser::new(0).parse_all(&bytes) {
         match payload.expect("a valid module") {
             wasmparser::Payload::ImportSection(section) => {
-                for import in section.into_iter() {
+                for import in section {
                     let import = import.expect("an import");
                     imports.push((import.module.to_owned(), import.name.to_owned()));
                 }
@@ -54,7 +55,8 @@ fn the_core_does_not_know_its_host() {
                 folders.push(path);
                 continue;
             }
-            let place = path.strip_prefix(root().join("src")).unwrap().to_string_lossy().into_owned();
+            let place =
+                path.strip_prefix(root().join("src")).unwrap().to_string_lossy().into_owned();
             let text = fs::read_to_string(&path).expect("a source file");
             let of_host = place.starts_with("host/");
             for word in ["proxy_wasm", "wasm_import_module", "unsafe ", "no_mangle"] {

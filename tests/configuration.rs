@@ -31,7 +31,8 @@ fn a_wrong_configuration_is_refused_with_every_error() {
 fn json_text_is_accepted_too() {
     let scene = Scene::new("json-text");
     let origin = Origin::start(&scene, &[]);
-    let text = json!({"role": "cache", "routes": [{"path": "/echo/{id}", "ttl": "60s"}]}).to_string();
+    let text =
+        json!({"role": "cache", "routes": [{"path": "/echo/{id}", "ttl": "60s"}]}).to_string();
     let envoy = Envoy::builder("minimal.yaml")
         .origin(origin.port)
         .envoy(|config| {
@@ -73,7 +74,11 @@ fn a_reload_keeps_l1_and_a_wrong_one_changes_nothing() {
     envoy.expect_log("configuration refused: routes[0].ttl: \"soon\" is not a duration");
     let still = envoy.client().get("/echo/a");
     assert_eq!(still.body, first.body);
-    assert!(still.is_hit() && still.cache_status().starts_with("second;"), "{}", still.cache_status());
+    assert!(
+        still.is_hit() && still.cache_status().starts_with("second;"),
+        "{}",
+        still.cache_status()
+    );
 
     envoy.reload(|config| {
         config["headers"] = json!({"cache_name": "fourth"});

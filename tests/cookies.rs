@@ -43,7 +43,8 @@ fn reads_that_depend_on_the_session_are_shared_only_with_the_game_named() {
     origin.configure(&json!({"revision": "main"}));
     let mut client = envoy.client();
     let chosen = client.get("/canvas/node_canvas?game_gid=10000147");
-    let cookie = chosen.field("set-cookie").expect("a session").split(';').next().unwrap().to_owned();
+    let cookie =
+        chosen.field("set-cookie").expect("a session").split(';').next().unwrap().to_owned();
     let with = client.request("GET", "/api/events/1", &[("cookie", &cookie)], b"");
     assert_eq!((with.status, with.is_hit()), (200, false));
     assert_eq!(client.get("/api/events/1").status, 400);

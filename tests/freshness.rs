@@ -49,13 +49,12 @@ fn without_a_rule_the_response_must_say_how_fresh_it_is() {
     });
     let mut client = envoy.client();
     let (first, second) = twice(&mut client, "/echo/silent");
-    assert_eq!(
-        first.cache_status(),
-        "tiercel; fwd=uri-miss; fwd-status=200; detail=no_freshness"
-    );
+    assert_eq!(first.cache_status(), "tiercel; fwd=uri-miss; fwd-status=200; detail=no_freshness");
     assert!(!second.is_hit());
     let (_, second) = twice(&mut client, "/echo/a?header=Cache-Control:max-age=60");
-    assert!(second.cache_status().contains("; hit; ttl=5") || second.cache_status().contains("ttl=60"));
+    assert!(
+        second.cache_status().contains("; hit; ttl=5") || second.cache_status().contains("ttl=60")
+    );
     let aged = "/echo/b?header=Cache-Control:max-age=60&header=Age:50";
     let (_, second) = twice(&mut client, aged);
     assert!(second.field("age").is_some_and(|age| age.starts_with('5')), "{second:?}");
@@ -83,7 +82,9 @@ fn negative_answers_have_their_own_lifetime_and_errors_none() {
     let mut client = envoy.client();
     let (_, second) = twice(&mut client, "/echo/gone?status=404");
     assert_eq!(second.status, 404);
-    assert!(second.cache_status().contains("; hit; ttl=2") || second.cache_status().contains("ttl=30"));
+    assert!(
+        second.cache_status().contains("; hit; ttl=2") || second.cache_status().contains("ttl=30")
+    );
     for status in [500, 503, 400, 302] {
         let path = format!("/echo/x?status={status}");
         let (first, second) = twice(&mut client, &path);
@@ -109,7 +110,13 @@ fn other_requests_pass_through() {
         ("PURGE", "/echo/a", None, "", "tiercel; fwd=method; detail=method"),
         ("GET", "/echo/never", None, "", "tiercel; fwd=bypass; detail=route"),
         ("GET", "/echo/a", None, "body", "tiercel; fwd=bypass; detail=body"),
-        ("GET", "/echo/a", Some(("authorization", "x")), "", "tiercel; fwd=bypass; detail=authorization"),
+        (
+            "GET",
+            "/echo/a",
+            Some(("authorization", "x")),
+            "",
+            "tiercel; fwd=bypass; detail=authorization",
+        ),
         ("GET", "/echo/a", Some(("cookie", "x=1")), "", "tiercel; fwd=bypass; detail=cookie"),
         ("GET", "/echo/a", Some(("range", "bytes=0-1")), "", "tiercel; fwd=bypass; detail=range"),
     ] {

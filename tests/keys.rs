@@ -98,12 +98,16 @@ fn strange_targets_are_served_and_never_mixed_up() {
 fn the_key_can_be_shown() {
     let (envoy, _origin) = Scene::l1_only("shown", |config| {
         config["routes"] = json!([{"path": "/echo/{*rest}", "ttl": "60s"}]);
-        config["headers"] = json!({"x_cache_key": true, "x_cache_status": true, "cache_name": "edge"});
+        config["headers"] =
+            json!({"x_cache_key": true, "x_cache_status": true, "cache_name": "edge"});
     });
     let mut client = envoy.client();
     let miss = client.get("/echo/a");
     let hit = client.get("/echo/a");
-    assert_eq!((miss.field("x-cache-status"), hit.field("x-cache-status")), (Some("MISS"), Some("HIT")));
+    assert_eq!(
+        (miss.field("x-cache-status"), hit.field("x-cache-status")),
+        (Some("MISS"), Some("HIT"))
+    );
     let hash = tiercel::http::key::stable_hash(b"http://api.test/echo/a");
     let expected = format!("{:08x}", hash >> 96);
     assert_eq!(miss.field("x-cache-key"), Some(expected.as_str()));

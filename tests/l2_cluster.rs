@@ -9,9 +9,11 @@ use crate::harness::{Cluster, Envoy, Origin, Scene, eventually};
 fn keys_live_on_all_masters_and_come_back() {
     let scene = Scene::new("cluster");
     let origin = Origin::start(&scene, &[]);
-    let cluster = Cluster::start(&scene, &["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"]);
+    let cluster =
+        Cluster::start(&scene, &["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"]);
     let start = || {
-        let builder = Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
+        let builder =
+            Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
         builder.config(|config| {
             echo_routes(config);
             config["l1"] = json!({"budget": "0B"});

@@ -19,11 +19,16 @@ fn one_plain_redis_with_a_password() {
         .start(&scene);
     let mut client = envoy.client();
     let sizes = [10, 4_000, 200_000];
-    let first: Vec<_> = sizes.iter().map(|n| client.get(&format!("/echo/a?random=1&size={n}")).body).collect();
+    let first: Vec<_> =
+        sizes.iter().map(|n| client.get(&format!("/echo/a?random=1&size={n}")).body).collect();
     envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 3);
     for (size, body) in sizes.iter().zip(&first) {
         let response = client.get(&format!("/echo/a?random=1&size={size}"));
-        assert!(response.cache_status().ends_with("detail=l2"), "{size}: {}", response.cache_status());
+        assert!(
+            response.cache_status().ends_with("detail=l2"),
+            "{size}: {}",
+            response.cache_status()
+        );
         assert_eq!(&response.body, body);
     }
     assert_eq!(origin.total(), 3);

@@ -1,7 +1,8 @@
 //! Behaviour on real Envoy, real Redis and the demo origin: one file a behaviour.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(missing_docs, unreachable_pub)] // one crate, read by its own tests only
+#![allow(clippy::disallowed_methods)] // tests have clocks and threads
+#![allow(clippy::doc_markdown, missing_docs, unreachable_pub)] // one crate, read by its own tests only
 
 mod harness;
 

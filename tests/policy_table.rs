@@ -38,7 +38,7 @@ const READS: [(&str, bool, u32); 34] = [
     ("/api/nodes/1", true, 300),
     ("/api/join-configs/1", true, 1800),
     ("/api/event-parameters/1/config", true, 1800),
-    ("/api/param-library/check?name=x", true, 60),
+    ("/api/param-library/check?param_name=x", true, 60),
     ("/api/canvas/health", false, 0),
     ("/admin/cache/status", false, 0),
 ];
@@ -52,7 +52,13 @@ fn every_cacheable_read_is_cached_for_its_class() {
         for (path, cached, ttl) in READS {
             let (first, second) = twice(&mut client, path);
             assert!(first.status < 500, "{revision} {path}: {first:?}");
-            assert_eq!((first.status, second.is_hit()), (second.status, cached), "{revision} {path}: {} then {}", first.cache_status(), second.cache_status());
+            assert_eq!(
+                (first.status, second.is_hit()),
+                (second.status, cached),
+                "{revision} {path}: {} then {}",
+                first.cache_status(),
+                second.cache_status()
+            );
             if cached {
                 assert_eq!(first.body, second.body, "{path}");
                 let status = second.cache_status();

@@ -1,6 +1,6 @@
 //! Typed configuration out of a JSON value, with every error found, not only the first.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -107,7 +107,7 @@ impl Removed {
                     // Newest first: each removal happened in the array as the older ones left it.
                     let before = self.0.iter().rev().filter(|(array, _)| array == here);
                     let at = before.fold(*index, |at, (_, gone)| at + usize::from(*gone <= at));
-                    text += &format!("[{at}]");
+                    let _ = write!(text, "[{at}]"); // writing to a String cannot fail
                 }
             }
         }

@@ -255,9 +255,10 @@ impl Check<'_> {
         L2Policy {
             cluster: l2.cluster.clone(),
             transport: l2.transport,
-            auth: l2.auth.as_ref().map(|auth| {
-                (auth.username.clone().unwrap_or_default(), auth.password.clone())
-            }),
+            auth: l2
+                .auth
+                .as_ref()
+                .map(|auth| (auth.username.clone().unwrap_or_default(), auth.password.clone())),
             timeout_ms: u32::try_from(l2.timeout.0).unwrap_or(u32::MAX),
             key_prefix: l2.key_prefix.clone(),
             max_in_flight: l2.max_in_flight as usize,
@@ -342,7 +343,10 @@ mod tests {
         let policy = load(config.to_string().as_bytes()).unwrap();
         let a = policy.rule(b"GET", b"/a");
         assert_eq!(a.lifetime.ttl_ms, Some(300_000));
-        assert_eq!((a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]), (9_000, &[404][..]));
+        assert_eq!(
+            (a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]),
+            (9_000, &[404][..])
+        );
         let b = policy.rule(b"HEAD", b"/b");
         assert_eq!((b.lifetime.ttl_ms, b.cookies), (Some(1_000), super::Cookies::Respect));
         // No rule: the response must say, whatever the defaults of routes are.

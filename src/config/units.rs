@@ -65,7 +65,8 @@ impl fmt::Display for Millis {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = SIZE_UNITS.iter().take(3).rev().find(|(_, s)| self.0 > 0 && self.0 % s == 0);
+        let exact =
+            SIZE_UNITS.iter().take(3).rev().find(|(_, s)| self.0 > 0 && self.0.is_multiple_of(*s));
         match exact {
             Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
             None => write!(f, "{}B", self.0),

@@ -90,7 +90,12 @@ impl Exchange {
     }
 
     /// L2 had `bytes` for the key: the entry to answer with, now in L1 too, or none.
-    pub fn found_in_l2(&mut self, bytes: &[u8], now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
+    pub fn found_in_l2(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> Option<Rc<Entry>> {
         let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + self.key.len();
         let entry = match decode(bytes, &self.key, max) {
             Ok(entry) => Rc::new(entry),

@@ -38,7 +38,12 @@ impl Fill {
     ///
     /// # Errors
     /// Why the copy ends here; it must then be abandoned.
-    pub fn chunk(&mut self, data: Vec<u8>, budget: usize, worker: &mut Worker) -> Result<(), NotStored> {
+    pub fn chunk(
+        &mut self,
+        data: Vec<u8>,
+        budget: usize,
+        worker: &mut Worker,
+    ) -> Result<(), NotStored> {
         if self.body.len() + data.len() > self.max {
             return Err(NotStored::TooLarge);
         }
@@ -87,7 +92,9 @@ mod tests {
     #[test]
     fn only_complete_responses_become_entries() {
         let mut worker = Worker::new(0);
-        for (expected, complete) in [(None, true), (Some(6), true), (Some(7), false), (Some(5), false)] {
+        for (expected, complete) in
+            [(None, true), (Some(6), true), (Some(7), false), (Some(5), false)]
+        {
             let mut fill = fill(expected, 100).unwrap();
             fill.chunk(b"abc".to_vec(), 100, &mut worker).unwrap();
             fill.chunk(b"def".to_vec(), 100, &mut worker).unwrap();

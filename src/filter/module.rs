@@ -143,14 +143,17 @@ impl<H: Host> Module<H> {
             _ => self.host.buffer(Buffer::CallBody, body_len).unwrap_or_default(),
         };
         let now_ms = self.host.now_ms();
-        let answers = self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body));
+        let answers =
+            self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body));
         self.answer_all(root, answers.unwrap_or_default(), now_ms);
         self.flush(owner, false);
     }
 
     /// A request's head arrives.
     pub fn on_request_head(&mut self, context: u32, ended: bool) -> Action {
-        let Some((root_id, stream)) = self.streams.get_mut(&context) else { return Action::Continue };
+        let Some((root_id, stream)) = self.streams.get_mut(&context) else {
+            return Action::Continue;
+        };
         let Some(root) = self.roots.get_mut(root_id) else { return Action::Continue };
         let Some(policy) = root.policy.as_ref().filter(|p| p.role == Role::Cache) else {
             return Action::Continue;
@@ -184,9 +187,8 @@ impl<H: Host> Module<H> {
 
     /// A chunk of a request's body arrives.
     pub fn on_request_body(&mut self, context: u32, end_of_stream: bool) -> Action {
-        self.role(context).map_or(Action::Continue, |role| {
-            tunnel::on_body(role, end_of_stream, &self.host)
-        })
+        self.role(context)
+            .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
     }
 
     /// A request's trailers arrive.
@@ -296,7 +298,9 @@ impl<H: Host> Module<H> {
     fn answer(&mut self, context: u32, found: Result<Option<&[u8]>, L2Error>, now_ms: u64) {
         // A client that left meanwhile has no stream any more.
         let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
-        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::Idle) else { return };
+        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::Idle) else {
+            return;
+        };
         if self.host.set_context(context).is_err() {
             return exchange.abandon(&mut self.worker);
         }

@@ -27,7 +27,12 @@ struct L2 {
 
 impl Root {
     /// Takes a policy. The root must be the context at hand.
-    pub(super) fn configure(&mut self, policy: Policy, host: &impl Host, name: &str) -> HostResult<()> {
+    pub(super) fn configure(
+        &mut self,
+        policy: Policy,
+        host: &impl Host,
+        name: &str,
+    ) -> HostResult<()> {
         self.l2 = match &policy.l2 {
             None => None,
             Some(l2) => {

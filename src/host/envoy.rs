@@ -91,9 +91,9 @@ fn take(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> HostResult<Vec<u8
     if data.is_null() {
         return Ok(Vec::new());
     }
-    // SAFETY: the host allocated `len` bytes with `proxy_on_memory_allocate`, which makes them with
-    // exactly this capacity, filled them, and gave them to us alone.
-    Ok(unsafe { Vec::from_raw_parts(data, len, len) })
+    // SAFETY: the host got these `len` bytes from `proxy_on_memory_allocate`, a box of that length,
+    // filled them, and gave them to us alone.
+    Ok(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(data, len)) }.into_vec())
 }
 
 /// Runs a call that hands a number over.
@@ -213,7 +213,9 @@ impl Host for Envoy {
     }
 
     fn define_metric(&self, kind: MetricKind, name: &str) -> HostResult<u32> {
-        number(|metric| unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), metric) })
+        number(|metric| unsafe {
+            proxy_define_metric(kind as u32, name.as_ptr(), name.len(), metric)
+        })
     }
 
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()> {

@@ -79,7 +79,8 @@ closed_enum! {
 /// What a host call gives.
 pub type HostResult<T> = Result<T, HostError>;
 
-/// The proxy. Every call may fail; none panics.
+/// The proxy. Every call may fail, for the reasons in [`HostError`]; none panics.
+#[allow(clippy::missing_errors_doc)] // said once, above
 pub trait Host {
     /// Milliseconds since the epoch.
     fn now_ms(&self) -> u64;

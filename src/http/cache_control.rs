@@ -60,7 +60,7 @@ impl CacheControl {
         for line in lines {
             let mut rest = line;
             while let Some((name, argument)) = next_directive(&mut rest) {
-                parsed.apply(name, argument);
+                parsed.apply(name, argument.as_deref());
             }
         }
         parsed
@@ -72,7 +72,7 @@ impl CacheControl {
         *self == Self::default()
     }
 
-    fn apply(&mut self, name: &[u8], argument: Option<Vec<u8>>) {
+    fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let is = |directive: &str| name.eq_ignore_ascii_case(directive.as_bytes());
         for (directive, flag) in [
             ("no-store", &mut self.no_store),
@@ -94,12 +94,12 @@ impl CacheControl {
             ("stale-if-error", &mut self.stale_if_error),
         ] {
             if is(directive) {
-                let said = argument.as_deref().and_then(delta_seconds).unwrap_or(0);
+                let said = argument.and_then(delta_seconds).unwrap_or(0);
                 *seconds = Some(seconds.map_or(said, |before| before.min(said)));
             }
         }
         if is("max-stale") {
-            let said = match argument.as_deref() {
+            let said = match argument {
                 None => MAX_DELTA,
                 Some(text) => delta_seconds(text).unwrap_or(0),
             };
@@ -109,7 +109,7 @@ impl CacheControl {
             [("no-cache", &mut self.no_cache), ("private", &mut self.private)]
         {
             if is(directive) {
-                *fields = Some(merge(fields.take(), argument.as_deref()));
+                *fields = Some(merge(fields.take(), argument));
             }
         }
     }

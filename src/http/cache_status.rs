@@ -26,7 +26,13 @@ pub fn hit(name: &str, ttl_s: i64, detail: &str) -> String {
 
 /// `name; fwd=…; fwd-status=…; stored; detail=…`
 #[must_use]
-pub fn forwarded(name: &str, why: Forward, status: u16, stored: bool, detail: Option<&str>) -> String {
+pub fn forwarded(
+    name: &str,
+    why: Forward,
+    status: u16,
+    stored: bool,
+    detail: Option<&str>,
+) -> String {
     let mut text = format!("{name}; fwd={why}");
     if status != 0 {
         let _ = write!(text, "; fwd-status={status}"); // writing to a String cannot fail

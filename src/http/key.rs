@@ -140,9 +140,8 @@ fn selected(
             same.then(|| parts.next().unwrap_or_default())
         });
         match found {
-            None if *required => return Err(KeyRefusal::ParameterMissing),
-            None => continue,
-            Some([]) if *required => return Err(KeyRefusal::ParameterMissing),
+            None | Some([]) if *required => return Err(KeyRefusal::ParameterMissing),
+            None => {}
             Some(value) => {
                 out.push(separator);
                 separator = b'&';
@@ -157,13 +156,7 @@ fn selected(
 
 /// A configured name may hold `=` or `&`: encoded, it cannot be taken for a separator.
 fn encode_name(out: &mut Vec<u8>, name: &[u8]) {
-    for byte in name {
-        if is_unreserved(*byte) {
-            out.push(*byte);
-        } else {
-            push_encoded(out, *byte);
-        }
-    }
+    name.iter().for_each(|byte| push_normalised(out, *byte));
 }
 
 fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
@@ -176,20 +169,13 @@ fn normalise(out: &mut Vec<u8>, text: &[u8]) {
     while let Some(at) = rest.iter().position(|b| *b == b'%') {
         let (plain, escaped) = rest.split_at(at);
         out.extend_from_slice(plain);
-        rest = match escape(escaped) {
-            Some((byte, rest)) => {
-                if is_unreserved(byte) {
-                    out.push(byte);
-                } else {
-                    push_encoded(out, byte);
-                }
-                rest
-            }
-            None => {
-                out.push(b'%');
-                escaped.get(1..).unwrap_or_default()
-            }
-        };
+        if let Some((byte, after)) = escape(escaped) {
+            push_normalised(out, byte);
+            rest = after;
+        } else {
+            out.push(b'%');
+            rest = escaped.get(1..).unwrap_or_default();
+        }
     }
     out.extend_from_slice(rest);
 }
@@ -214,7 +200,11 @@ fn escape(text: &[u8]) -> Option<(u8, &[u8])> {
     Some((digit(*high)? << 4 | digit(*low)?, rest))
 }
 
-fn push_encoded(out: &mut Vec<u8>, byte: u8) {
+/// A byte that was, or should be, percent-encoded: as it is if unreserved, else as `%XX`.
+fn push_normalised(out: &mut Vec<u8>, byte: u8) {
+    if is_unreserved(byte) {
+        return out.push(byte);
+    }
     let hex = |digit: u8| if digit < 10 { b'0' + digit } else { b'A' + digit - 10 };
     out.extend_from_slice(&[b'%', hex(byte >> 4), hex(byte & 15)]);
 }
@@ -245,10 +235,7 @@ mod tests {
     }
 
     fn only(include: &[&str], require: &[&str]) -> QueryRule {
-        QueryRule::only(
-            include.iter().map(|n| n.as_bytes()),
-            require.iter().map(|n| n.as_bytes()),
-        )
+        QueryRule::only(include.iter().map(|n| n.as_bytes()), require.iter().map(|n| n.as_bytes()))
     }
 
     #[test]
@@ -305,7 +292,12 @@ mod tests {
 
     #[test]
     fn parts_can_be_left_out_and_kept_apart() {
-        let head = RequestHead { scheme: b"https", authority: b"A:443", target: b"/x", ..RequestHead::default() };
+        let head = RequestHead {
+            scheme: b"https",
+            authority: b"A:443",
+            target: b"/x",
+            ..RequestHead::default()
+        };
         let mut out = Vec::new();
         let rules = KeyRules { scheme: false, authority: false, namespace: (*b"shop").into() };
         write_key(&mut out, &head, b"/x", &rules, &QueryRule::All).unwrap();

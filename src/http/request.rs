@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn reads_what_it_needs() {
-        let bytes = block(&[(":method", "GET"), (":path", "/a?b?c"), ("cookie", "x"), ("accept", "y")]);
+        let bytes =
+            block(&[(":method", "GET"), (":path", "/a?b?c"), ("cookie", "x"), ("accept", "y")]);
         let head = RequestHead::read(Fields::new(&bytes));
         assert_eq!(head.method, b"GET");
         assert_eq!(head.path_and_query(), (&b"/a"[..], Some(&b"b?c"[..])));

@@ -67,7 +67,8 @@ impl Sketch {
 fn columns(hash: u64, width: usize) -> [usize; ROWS] {
     let step = (hash >> 32) | 1;
     std::array::from_fn(|row| {
-        let mixed = hash.wrapping_add(step.wrapping_mul(row as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed =
+            hash.wrapping_add(step.wrapping_mul(row as u64)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         #[allow(clippy::cast_possible_truncation)] // the high half is taken on purpose
         let column = (mixed >> 32) as usize;
         column & (width - 1)

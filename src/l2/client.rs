@@ -227,7 +227,11 @@ impl Client {
             let Some(entry) = self.stores.pop_front() else { break };
             self.store_bytes -= entry.len();
             let left_ms = entry.meta().fresh_until_ms.saturating_sub(now_ms);
-            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )]
             let expiry_ms = (left_ms as f64 * self.policy.ttl_factor) as u64; // a TTL needs no exactness
             if expiry_ms == 0 {
                 continue;
@@ -293,7 +297,8 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn client(more: &serde_json::Value) -> Client {
-        let mut l2 = json!({"cluster": "l2", "key_prefix": "t:", "max_in_flight": 2, "max_batch": 3});
+        let mut l2 =
+            json!({"cluster": "l2", "key_prefix": "t:", "max_in_flight": 2, "max_batch": 3});
         let more = more.as_object().unwrap().clone();
         l2.as_object_mut().unwrap().extend(more);
         let config = json!({"role": "cache", "l2": l2}).to_string();
@@ -316,7 +321,9 @@ mod tests {
         }
         let call = client.next_call(0, false).unwrap();
         let text = String::from_utf8(call.body.clone()).unwrap();
-        assert!(text.starts_with("*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n"));
+        assert!(
+            text.starts_with("*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n")
+        );
         assert!(text.ends_with("*1\r\n$4\r\nQUIT\r\n"));
         client.sent(call, 9, 0);
         assert!(client.owns(9) && client.next_call(0, false).is_none());

@@ -100,8 +100,19 @@ mod tests {
     #[test]
     fn nonsense_is_an_error() {
         for bytes in [
-            &b""[..], b"$", b"$5\r\nabc\r\n", b"$3\r\nabcd\r\n", b"$-2\r\n", b"$x\r\n", b"HTTP/1.1 400\r\n",
-            b"+OK", b"+OK\n", b"+OK\rX", b"*1\r\n$1\r\na\r\n", b"$99999999999999999999\r\n", b":\r\n",
+            &b""[..],
+            b"$",
+            b"$5\r\nabc\r\n",
+            b"$3\r\nabcd\r\n",
+            b"$-2\r\n",
+            b"$x\r\n",
+            b"HTTP/1.1 400\r\n",
+            b"+OK",
+            b"+OK\n",
+            b"+OK\rX",
+            b"*1\r\n$1\r\na\r\n",
+            b"$99999999999999999999\r\n",
+            b":\r\n",
             b"$9223372036854775807\r\nx",
         ] {
             assert_eq!(next_reply(&mut &bytes[..]), Err(L2Error::Protocol), "{bytes:?}");

@@ -156,7 +156,11 @@ fn read_response(stream: &mut impl BufRead, head_only: bool) -> Option<Response>
         response.body.resize(length.parse().ok()?, 0);
         stream.read_exact(&mut response.body).ok()?;
     } else if response.field("transfer-encoding") == Some("chunked") {
-        while let Some(chunk) = read_chunk(stream)? {
+        loop {
+            let chunk = read_chunk(stream)?;
+            if chunk.is_empty() {
+                break;
+            }
             response.body.extend_from_slice(&chunk);
         }
     } else {
@@ -165,12 +169,13 @@ fn read_response(stream: &mut impl BufRead, head_only: bool) -> Option<Response>
     Some(response)
 }
 
-fn read_chunk(stream: &mut impl BufRead) -> Option<Option<Vec<u8>>> {
+/// The next chunk; the last is empty.
+fn read_chunk(stream: &mut impl BufRead) -> Option<Vec<u8>> {
     let mut line = String::new();
     stream.read_line(&mut line).ok()?;
     let length = usize::from_str_radix(line.trim(), 16).ok()?;
     let mut chunk = vec![0; length + 2];
     stream.read_exact(&mut chunk).ok()?;
     chunk.truncate(length);
-    Some((length > 0).then_some(chunk))
+    Some(chunk)
 }

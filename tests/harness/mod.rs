@@ -25,7 +25,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The project's root.
 pub fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().find(|dir| dir.join("envoy").is_dir()).expect("the project around this crate")
 }
 
 /// The folder cargo builds into.

@@ -9,7 +9,7 @@ use super::{Client, Scene, eventually, target};
 
 pub struct Origin {
     pub port: u16,
-    pub process: Process,
+    _process: Process,
 }
 
 impl Origin {
@@ -26,7 +26,7 @@ impl Origin {
             let line = log.lines().find(|line| line.starts_with("listening on"))?;
             line.rsplit(':').next()?.trim().parse().ok()
         });
-        Self { port, process }
+        Self { port, _process: process }
     }
 
     pub fn client(&self) -> Client {
@@ -47,7 +47,7 @@ impl Origin {
         self.client().get("/__origin/stats").json()
     }
 
-    /// Changes its behaviour: latency_ms, revision, fail.
+    /// Changes its behaviour: `latency_ms`, `revision`, `fail`.
     pub fn configure(&self, settings: &Value) {
         let body = settings.to_string();
         let response = self.client().request("POST", "/__origin/config", &[], body.as_bytes());

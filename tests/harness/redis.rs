@@ -23,7 +23,8 @@ impl Redis {
     pub fn start(scene: &Scene, args: &[&str]) -> Self {
         let port = free_port();
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let password = args.iter().position(|a| a == "--requirepass").map(|at| args[at + 1].clone());
+        let password =
+            args.iter().position(|a| a == "--requirepass").map(|at| args[at + 1].clone());
         let dir = scene.dir.clone();
         let process = spawn(port, &dir, &args);
         let redis = Self { port, process, password, dir, args };
