@@ -73,10 +73,11 @@ impl<'a> Fields<'a> {
     /// Whether the block is sound from its first byte to its last.
     #[must_use]
     pub fn is_sound(self) -> bool {
-        let read = self.iter().fold((0, 4 + self.count() * 8), |(count, bytes), (name, value)| {
-            (count + 1, bytes + name.len() + value.len() + 2)
+        let count = self.count() as u64;
+        let read = self.iter().fold((0, 4 + count * 8), |(count, bytes), (name, value)| {
+            (count + 1, bytes + name.len() as u64 + value.len() as u64 + 2)
         });
-        read == (self.count(), self.block.len())
+        read == (count, self.block.len() as u64)
     }
 }
 
