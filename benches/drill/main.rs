@@ -1,1 +1,46 @@
-fn main(){}
+//! Timed drills on real Envoy: what load and faults do to the cache, in figures.
+//!
+//! `cargo bench -p tiercel-bench --bench drill [-- NAME]` needs the module, Envoy, redis-server and
+//! a release build of the demo origin. The figures go to `target/drill/summary.json`; the exit code
+//! is 1 if a drill's checks fail.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::disallowed_methods)] // a drill reads the clock and starts threads
+#![allow(missing_docs, unreachable_pub)] // one program, read by itself only
+
+#[allow(dead_code, unused_imports)] // the tests use the rest
+#[path = "../../tests/harness/mod.rs"]
+mod harness;
+
+mod load;
+mod memory;
+mod mix;
+mod redis_outage;
+mod report;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+/// A drill under its name.
+type Drill = (&'static str, fn(&mut Report));
+
+const DRILLS: [Drill; 3] =
+    [("memory", memory::run), ("redis_outage", redis_outage::run), ("mix", mix::run)];
+
+fn main() -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let Some(unknown) = wanted.iter().find(|name| DRILLS.iter().all(|(n, _)| n != name)) {
+        eprintln!("{unknown}: expected one of {:?}", DRILLS.map(|(name, _)| name));
+        return ExitCode::FAILURE;
+    }
+    let mut passed = true;
+    for (name, run) in DRILLS {
+        if wanted.is_empty() || wanted.iter().any(|one| one == name) {
+            let mut report = Report::new(name);
+            run(&mut report);
+            passed &= report.finish();
+        }
+    }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -5,6 +5,8 @@ mod meters;
 mod module;
 mod root;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 pub use module::Module;

@@ -20,6 +20,8 @@ use crate::observe::{Counter, Histogram, L2Store};
 
 /// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
 const TICK_MS: u32 = 50;
+/// The tunnel's filters only forget ended streams at ticks.
+const TUNNEL_TICK_MS: u32 = 1_000;
 
 /// One VM: the worker's state, its root contexts and its streams.
 #[derive(Debug)]
@@ -86,10 +88,11 @@ impl<H: Host> Module<H> {
             if self.meters.is_none() {
                 self.meters = Some(Meters::define(&self.host));
             }
-            if let Err(error) = self.host.set_tick(TICK_MS) {
-                self.log_error(&format!("no timer: {error}"));
-                return false;
-            }
+        }
+        let period = if role == Role::Cache { TICK_MS } else { TUNNEL_TICK_MS };
+        if let Err(error) = self.host.set_tick(period) {
+            self.log_error(&format!("no timer: {error}"));
+            return false;
         }
         true
     }
@@ -99,18 +102,7 @@ impl<H: Host> Module<H> {
         if root == 0 {
             self.roots.insert(context, Root::default());
         } else {
-            self.streams.insert(context, (root, Stream::Idle));
-        }
-    }
-
-    /// A context ends.
-    pub fn on_delete(&mut self, context: u32) {
-        match self.streams.remove(&context) {
-            Some((_, Stream::AwaitingL2(exchange) | Stream::Forwarded(exchange))) => {
-                exchange.abandon(&mut self.worker);
-            }
-            Some(_) => {}
-            None => drop(self.roots.remove(&context)),
+            self.streams.insert(context, (root, Stream::New));
         }
     }
 
@@ -119,6 +111,7 @@ impl<H: Host> Module<H> {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
         self.answer_all(root, late, now_ms);
+        self.sweep(root);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
@@ -164,6 +157,7 @@ impl<H: Host> Module<H> {
         match Exchange::begin(policy, &head, ended, now_ms, &mut self.worker) {
             Begin::Hit(entry) => {
                 let policy = Rc::clone(policy);
+                self.streams.remove(&context);
                 self.serve(&policy, &entry, "l1", now_ms);
                 Action::Pause
             }
@@ -202,7 +196,7 @@ impl<H: Host> Module<H> {
         let Some(root) = self.roots.get_mut(root_id) else { return };
         let Some(policy) = &root.policy else { return };
         match stream {
-            Stream::Idle | Stream::AwaitingL2(_) => {}
+            Stream::New | Stream::AwaitingL2(_) => {}
             Stream::Bypassed(reason) => {
                 let why = match reason {
                     crate::engine::Bypass::Method => Forward::Method,
@@ -211,6 +205,7 @@ impl<H: Host> Module<H> {
                 let detail = Some(reason.as_str());
                 let text = cache_status::forwarded(&policy.cache_name, why, 0, false, detail);
                 add_status(&self.host, policy, &text, "BYPASS", None);
+                self.streams.remove(&context);
             }
             Stream::Forwarded(exchange) => {
                 let Ok(block) = self.host.fields(FieldMap::Response) else { return };
@@ -218,7 +213,9 @@ impl<H: Host> Module<H> {
                 let (text, stored) =
                     exchange.respond(Fields::new(&block), ended, now_ms, &mut self.worker);
                 add_status(&self.host, policy, &text, "MISS", Some(exchange.hash()));
-                self.spread(context, stored);
+                if !exchange.wants_body() {
+                    self.finish(context, stored);
+                }
             }
         }
     }
@@ -226,9 +223,6 @@ impl<H: Host> Module<H> {
     /// A chunk of a response's body streams by.
     pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
         let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) else { return };
-        if !exchange.wants_body() {
-            return;
-        }
         if len > 0 {
             match self.host.buffer(Buffer::ResponseBody, len) {
                 Ok(data) if data.len() == len => exchange.chunk(data, &mut self.worker),
@@ -236,9 +230,9 @@ impl<H: Host> Module<H> {
                 _ => exchange.give_up(&mut self.worker),
             }
         }
-        if end_of_stream {
+        if end_of_stream || !exchange.wants_body() {
             let stored = exchange.finish(&mut self.worker);
-            self.spread(context, stored);
+            self.finish(context, stored);
         }
     }
 
@@ -246,17 +240,37 @@ impl<H: Host> Module<H> {
     pub fn on_response_trailers(&mut self, context: u32) {
         if let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) {
             let stored = exchange.finish(&mut self.worker);
-            self.spread(context, stored);
+            self.finish(context, stored);
         }
     }
 
-    /// Sends a new entry on to L2.
-    fn spread(&mut self, context: u32, stored: Option<Rc<Entry>>) {
+    /// Forgets contexts that have ended. Envoy would tell of each by a callback, which costs a hit more
+    /// than anything else that can be left out; the few streams still known at a tick are asked for.
+    /// `root` must be the context at hand.
+    fn sweep(&mut self, root: u32) {
+        let Self { host, worker, streams, roots, .. } = self;
+        if streams.is_empty() {
+            return;
+        }
+        let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
+        for (_, (_, stream)) in ended {
+            if let Stream::AwaitingL2(exchange) | Stream::Forwarded(exchange) = stream {
+                exchange.abandon(worker);
+            }
+        }
+        roots.retain(|id, _| host.set_context(*id).is_ok());
+        // The root lives: it is the one that was called.
+        let _ = host.set_context(root);
+    }
+
+    /// Nothing more is wanted of a stream; what it stored goes on to L2.
+    fn finish(&mut self, context: u32, stored: Option<Rc<Entry>>) {
+        let Some((root_id, _)) = self.streams.remove(&context) else { return };
         let Some(entry) = stored else { return };
         if let Some(meters) = &self.meters {
             meters.record(&self.host, Histogram::EntryBytes, entry.len());
         }
-        let root = self.streams.get(&context).and_then(|(root, _)| self.roots.get_mut(root));
+        let root = self.roots.get_mut(&root_id);
         if root.and_then(|root| root.store(&self.host, &entry)) == Some(false) {
             self.worker.counters.count(Counter::L2Store(L2Store::Skipped));
         }
@@ -298,7 +312,7 @@ impl<H: Host> Module<H> {
     fn answer(&mut self, context: u32, found: Result<Option<&[u8]>, L2Error>, now_ms: u64) {
         // A client that left meanwhile has no stream any more.
         let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
-        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::Idle) else {
+        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::New) else {
             return;
         };
         if self.host.set_context(context).is_err() {
@@ -317,6 +331,7 @@ impl<H: Host> Module<H> {
         };
         let policy = self.roots.get(root_id).and_then(|root| root.policy.clone());
         if let (Some(entry), Some(policy)) = (entry, policy) {
+            self.streams.remove(&context);
             self.serve(&policy, &entry, "l2", now_ms);
         } else {
             *stream = Stream::Forwarded(exchange);

@@ -1,12 +1,13 @@
-//! One HTTP request: what the filter knows of it between callbacks.
+//! One HTTP request: what the filter knows of it between callbacks. A request that was answered or
+//! needs nothing more is forgotten at once.
 
 use crate::engine::{Bypass, Exchange};
 
 /// Where a request stands.
 #[derive(Debug)]
 pub(super) enum Stream {
-    /// Nothing seen yet, or nothing more to do.
-    Idle,
+    /// Nothing seen yet.
+    New,
     /// Paused until L2 answers.
     AwaitingL2(Box<Exchange>),
     /// With the origin.

@@ -4,6 +4,8 @@
 mod envoy;
 #[cfg(target_os = "wasi")]
 mod exports;
+#[cfg(test)]
+pub(crate) mod fake;
 
 #[cfg(target_os = "wasi")]
 pub use envoy::Envoy;

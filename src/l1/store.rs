@@ -2,14 +2,17 @@
 //!
 //! Two FIFO queues as in S3-FIFO (Yang et al., SOSP 2023): newcomers wait in the small one and move
 //! to the main one only if they were asked for meanwhile; the main one is a clock. A frequency
-//! sketch takes the ghost queue's part as in TinyUFO: a newcomer must have been asked for at least
-//! as often as what it would push out, so a scan passes through without washing the store away.
+//! sketch takes the ghost queue's part as in TinyUFO: it counts misses, and a newcomer must have
+//! been missed at least as often as what it would push out, so a scan passes through without
+//! washing the store away. A hit touches the table and one slot; the sketch is for misses alone.
 
 use foldhash::quality::FixedState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
+use super::share::Share;
 use super::sketch::Sketch;
+use super::slots::{Queue, Slots};
 
 /// What the store keeps.
 pub trait Stored {
@@ -21,46 +24,14 @@ pub trait Stored {
 
 /// Uses beyond this are not counted: it bounds how long an entry circles in the main queue.
 const USES_CAP: u8 = 3;
-/// Uses that carry an entry from the small to the main queue.
-const PROMOTE: u8 = 2;
-/// The small queue's share of the budget, in percent.
-const SMALL_SHARE: usize = 10;
-const NONE: u32 = u32::MAX;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Queue {
-    Small,
-    Main,
-}
-
-#[derive(Debug)]
-struct Slot<V> {
-    value: Option<V>,
-    hash: u64,
-    weight: usize,
-    previous: u32,
-    next: u32,
-    queue: Queue,
-    uses: u8,
-}
-
-/// A FIFO queue threaded through the slots.
-#[derive(Clone, Copy, Debug)]
-struct List {
-    first: u32,
-    last: u32,
-    weight: usize,
-}
 
 /// A bounded map from full keys to values.
 #[derive(Debug)]
 pub struct Store<V> {
     table: HashTable<u32>,
-    slots: Vec<Slot<V>>,
-    free: Vec<u32>,
-    small: List,
-    main: List,
+    slots: Slots<V>,
     sketch: Sketch,
+    share: Share,
     hasher: FixedState,
     budget: usize,
     evictions: u64,
@@ -70,15 +41,16 @@ impl<V: Stored> Store<V> {
     /// An empty store of `budget` bytes; `seed` keeps outsiders from choosing colliding keys.
     #[must_use]
     pub fn new(budget: usize, seed: u64) -> Self {
-        let empty = List { first: NONE, last: NONE, weight: 0 };
+        Self::with_hasher(budget, FixedState::with_seed(seed))
+    }
+
+    fn with_hasher(budget: usize, hasher: FixedState) -> Self {
         Self {
             table: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            small: empty,
-            main: empty,
+            slots: Slots::new(),
             sketch: Sketch::new(0),
-            hasher: FixedState::with_seed(seed),
+            share: Share::new(),
+            hasher,
             budget,
             evictions: 0,
         }
@@ -87,7 +59,7 @@ impl<V: Stored> Store<V> {
     /// Bytes charged now; never more than the budget.
     #[must_use]
     pub const fn weight(&self) -> usize {
-        self.small.weight + self.main.weight
+        self.slots.weight(Queue::Small) + self.slots.weight(Queue::Main)
     }
 
     /// Values held now.
@@ -112,7 +84,7 @@ impl<V: Stored> Store<V> {
     pub fn set_budget(&mut self, budget: usize) {
         self.budget = budget;
         while self.weight() > self.budget {
-            let Some(victim) = self.victim() else { break };
+            let Some((victim, _)) = self.victim() else { break };
             self.evict(victim);
         }
     }
@@ -121,7 +93,8 @@ impl<V: Stored> Store<V> {
     pub fn get(&mut self, key: &[u8]) -> Option<&V> {
         let hash = self.hash(key);
         let index = self.find(hash, key)?;
-        let slot = self.slots.get_mut(index as usize)?;
+        self.share.hit();
+        let slot = self.slots.get_mut(index)?;
         slot.uses = (slot.uses + 1).min(USES_CAP);
         slot.value.as_ref()
     }
@@ -129,54 +102,37 @@ impl<V: Stored> Store<V> {
     /// Takes the value for `key` out.
     pub fn remove(&mut self, key: &[u8]) -> Option<V> {
         let index = self.find(self.hash(key), key)?;
-        self.drop_slot(index)
+        self.take(index)
     }
 
     /// Stores `value` under its key, replacing what was there. A newcomer may be refused if what it
     /// would push out is asked for more often; what is larger than the budget always is.
     pub fn insert(&mut self, value: V) {
         let (hash, weight) = (self.hash(value.key()), value.weight());
-        let frequency = self.sketch.increment(hash);
         let present = self.find(hash, value.key());
-        if weight > self.budget {
-            present.map(|index| self.drop_slot(index));
-            return;
+        match (present, u32::try_from(weight)) {
+            (_, Ok(charged)) if weight <= self.budget => match present {
+                Some(index) => self.replace(index, value, charged),
+                None => self.admit(value, hash, charged),
+            },
+            (Some(index), _) => drop(self.take(index)),
+            (None, _) => {}
         }
-        if let Some(index) = present {
-            self.replace(index, value, weight);
-            return;
-        }
-        while self.weight() + weight > self.budget {
-            let Some(victim) = self.victim() else { return };
-            let fame = self.slot(victim).map_or(0, |slot| self.sketch.estimate(slot.hash));
-            if fame > frequency {
-                // The victim stays, with a fresh wait in the small queue.
-                self.requeue(victim, Queue::Small);
-                return;
-            }
-            self.evict(victim);
-        }
-        self.add(value, hash, weight);
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        let seed = self.hasher.clone();
-        let (budget, evictions) = (self.budget, self.evictions);
-        *self = Self { hasher: seed, evictions, ..Self::new(budget, 0) };
+        let evictions = self.evictions;
+        *self = Self { evictions, ..Self::with_hasher(self.budget, self.hasher.clone()) };
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
     }
 
-    fn slot(&self, index: u32) -> Option<&Slot<V>> {
-        self.slots.get(index as usize)
-    }
-
     fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
         let same = |index: &u32| {
-            let slot = self.slot(*index);
+            let slot = self.slots.get(*index);
             slot.is_some_and(|s| {
                 s.hash == hash && s.value.as_ref().is_some_and(|value| value.key() == key)
             })
@@ -184,153 +140,81 @@ impl<V: Stored> Store<V> {
         self.table.find(hash, same).copied()
     }
 
-    fn add(&mut self, value: V, hash: u64, weight: usize) {
-        let slot = Slot {
-            value: Some(value),
-            hash,
-            weight,
-            previous: NONE,
-            next: NONE,
-            queue: Queue::Small,
-            uses: 0,
-        };
-        let index = if let Some(index) = self.free.pop() {
-            if let Some(place) = self.slots.get_mut(index as usize) {
-                *place = slot;
-            }
-            index
-        } else {
-            let Ok(index) = u32::try_from(self.slots.len()) else { return };
-            self.slots.push(slot);
-            self.sketch.grow(self.slots.len());
-            index
-        };
-        let slots = &self.slots;
-        self.table.insert_unique(hash, index, |i| slots.get(*i as usize).map_or(0, |s| s.hash));
-        self.push_back(index, Queue::Small);
-    }
-
     /// Puts a newer value in a slot. It keeps the standing its predecessor earned: a hot key that
     /// is fetched again must not compete as a newcomer.
-    fn replace(&mut self, index: u32, value: V, weight: usize) {
-        let Some(queue) = self.slot(index).map(|slot| slot.queue) else { return };
-        self.unlink(index);
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            (slot.value, slot.weight) = (Some(value), weight);
-        }
-        self.push_back(index, queue);
+    fn replace(&mut self, index: u32, value: V, weight: u32) {
+        self.slots.replace(index, value, weight);
         self.set_budget(self.budget);
     }
 
-    /// What would have to go next. Entries that earned a longer stay are moved on the way.
-    fn victim(&mut self) -> Option<u32> {
+    fn admit(&mut self, value: V, hash: u64, weight: u32) {
+        let frequency = self.sketch.increment(hash);
+        let room = self.budget - weight as usize; // not larger than the budget
+        if self.weight() > room {
+            self.share.miss(self.len());
+        } else {
+            self.share.restart();
+        }
+        while self.weight() > room {
+            let Some((victim, queue)) = self.victim() else { return };
+            let fame = self.slots.get(victim).map_or(0, |slot| self.sketch.estimate(slot.hash));
+            if fame > frequency {
+                // The victim stays, with a fresh wait where it was.
+                self.slots.requeue(victim, queue, 0);
+                return;
+            }
+            self.evict(victim);
+        }
+        let Some(index) = self.slots.add(value, hash, weight) else { return };
+        self.sketch.grow(self.slots.count());
+        let slots = &self.slots;
+        self.table.insert_unique(hash, index, |i| slots.get(*i).map_or(0, |slot| slot.hash));
+    }
+
+    /// What would have to go next, and from where. Entries that earned a longer stay are moved on
+    /// the way.
+    fn victim(&mut self) -> Option<(u32, Queue)> {
         loop {
-            let small_is_full = self.small.weight > self.budget / 100 * SMALL_SHARE;
-            let queue =
-                if small_is_full || self.main.first == NONE { Queue::Small } else { Queue::Main };
-            let index = match queue {
-                Queue::Small => self.small.first,
-                Queue::Main => self.main.first,
+            let small_is_full = self.slots.weight(Queue::Small) > self.share.of(self.budget);
+            let main = self.slots.first(Queue::Main).filter(|_| !small_is_full);
+            let (index, queue) = match main {
+                Some(index) => (index, Queue::Main),
+                None => (self.slots.first(Queue::Small)?, Queue::Small),
             };
-            let uses = self.slot(index)?.uses;
-            match queue {
-                Queue::Small if uses >= PROMOTE => self.requeue(index, Queue::Main),
-                Queue::Main if uses > 0 => {
-                    self.requeue(index, Queue::Main);
-                    if let Some(slot) = self.slots.get_mut(index as usize) {
-                        slot.uses = uses - 1;
-                    }
-                }
-                _ => return Some(index),
+            match (queue, self.slots.get(index)?.uses) {
+                (_, 0) => return Some((index, queue)),
+                (Queue::Small, _) => self.slots.requeue(index, Queue::Main, 0),
+                (Queue::Main, uses) => self.slots.requeue(index, Queue::Main, uses - 1),
             }
         }
     }
 
     fn evict(&mut self, index: u32) {
-        self.drop_slot(index);
+        self.take(index);
         self.evictions += 1;
     }
 
-    /// Moves a slot to the end of a queue, its uses forgotten.
-    fn requeue(&mut self, index: u32, queue: Queue) {
-        self.unlink(index);
-        self.push_back(index, queue);
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.uses = 0;
-        }
-    }
-
-    fn drop_slot(&mut self, index: u32) -> Option<V> {
-        self.unlink(index);
-        let slot = self.slots.get_mut(index as usize)?;
-        let (hash, value) = (slot.hash, slot.value.take());
+    fn take(&mut self, index: u32) -> Option<V> {
+        let hash = self.slots.get(index)?.hash;
         if let Ok(found) = self.table.find_entry(hash, |i| *i == index) {
             found.remove();
         }
-        self.free.push(index);
-        value
-    }
-
-    fn list(&mut self, queue: Queue) -> &mut List {
-        match queue {
-            Queue::Small => &mut self.small,
-            Queue::Main => &mut self.main,
-        }
-    }
-
-    fn push_back(&mut self, index: u32, queue: Queue) {
-        let last = self.list(queue).last;
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        (slot.queue, slot.previous, slot.next) = (queue, last, NONE);
-        let weight = slot.weight;
-        if let Some(before) = self.slots.get_mut(last as usize) {
-            before.next = index;
-        }
-        let list = self.list(queue);
-        list.last = index;
-        list.weight += weight;
-        if list.first == NONE {
-            list.first = index;
-        }
-    }
-
-    fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slot(index) else { return };
-        let (queue, previous, next, weight) = (slot.queue, slot.previous, slot.next, slot.weight);
-        if let Some(before) = self.slots.get_mut(previous as usize) {
-            before.next = next;
-        }
-        if let Some(after) = self.slots.get_mut(next as usize) {
-            after.previous = previous;
-        }
-        let list = self.list(queue);
-        list.weight -= weight;
-        if list.first == index {
-            list.first = next;
-        }
-        if list.last == index {
-            list.last = previous;
-        }
+        self.slots.remove(index)
     }
 
     /// Checks every invariant; for tests and fuzzing.
     #[cfg(test)]
     fn validate(&self) {
         let mut seen = 0;
-        for (list, queue) in [(&self.small, Queue::Small), (&self.main, Queue::Main)] {
-            let (mut index, mut previous, mut weight) = (list.first, NONE, 0);
-            while let Some(slot) = self.slot(index) {
-                assert_eq!((slot.queue, slot.previous), (queue, previous));
-                let value = slot.value.as_ref().expect("a linked slot holds a value");
-                assert_eq!(self.find(slot.hash, value.key()), Some(index));
-                assert_eq!((slot.weight, slot.hash), (value.weight(), self.hash(value.key())));
-                weight += slot.weight;
-                seen += 1;
-                (previous, index) = (index, slot.next);
-            }
-            assert_eq!((list.last, list.weight), (previous, weight));
-        }
-        assert_eq!((seen, seen + self.free.len()), (self.table.len(), self.slots.len()));
+        self.slots.validate(|index, slot| {
+            let value = slot.value.as_ref().expect("a linked slot holds a value");
+            assert_eq!(self.find(slot.hash, value.key()), Some(index));
+            assert_eq!(slot.weight as usize, value.weight());
+            assert_eq!(slot.hash, self.hash(value.key()));
+            assert!(slot.uses <= USES_CAP);
+            seen += 1;
+        });
+        assert_eq!(seen, self.table.len());
         assert!(self.weight() <= self.budget);
     }
 }
@@ -386,6 +270,47 @@ mod tests {
         store.validate();
         let kept = (0..90).filter(|key| has(&mut store, *key)).count();
         assert!(kept >= 85, "{kept}");
+    }
+
+    #[test]
+    fn a_value_fetched_again_keeps_its_standing() {
+        let mut store = Store::new(1_000, 1);
+        for key in 0..100 {
+            store.insert(item(key, 10));
+        }
+        (0..50).for_each(|key| assert!(has(&mut store, key)));
+        (0..50).for_each(|key| store.insert(item(key, 10)));
+        for key in 1_000..1_090 {
+            store.insert(item(key, 10));
+        }
+        store.validate();
+        assert!((0..50).all(|key| has(&mut store, key)));
+    }
+
+    #[test]
+    fn what_is_missed_more_often_gets_in() {
+        let mut store = Store::new(1_000, 1);
+        for round in 0..3 {
+            (0..100).for_each(|key| store.insert(item(key + round % 2 * 1_000, 10)));
+        }
+        let mut misses = 0;
+        while !has(&mut store, 7_777) {
+            store.insert(item(7_777, 10));
+            misses += 1;
+        }
+        assert!(misses <= 3, "{misses}");
+        store.validate();
+    }
+
+    #[test]
+    fn nothing_grows_with_the_keys_ever_seen() {
+        let mut store = Store::new(1_000, 1);
+        for key in 0..100_000 {
+            store.insert(item(key, 10));
+        }
+        assert_eq!((store.slots.count(), store.len()), (100, 100));
+        assert!(store.table.capacity() < 300);
+        store.validate();
     }
 
     #[test]

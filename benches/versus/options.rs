@@ -1,0 +1,45 @@
+//! The command line and the environment.
+
+use std::str::FromStr;
+
+use crate::cases::{CASES, Case};
+
+/// What to measure, and for how long.
+pub struct Options {
+    pub cases: Vec<&'static Case>,
+    pub rounds: u32,
+    pub seconds: u32,
+}
+
+impl Options {
+    /// Reads both; the command line wins.
+    pub fn read() -> Self {
+        let mut options = Self {
+            cases: CASES.iter().collect(),
+            rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(7),
+            seconds: variable("TIERCEL_BENCH_SECONDS").unwrap_or(2),
+        };
+        let mut args = std::env::args().skip(1);
+        while let Some(arg) = args.next() {
+            let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
+            match arg.as_str() {
+                "--only" => options.cases = selected(&value()),
+                "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
+                "--seconds" => options.seconds = value().parse().expect("a number of seconds"),
+                "--bench" => {} // cargo adds it
+                other => panic!("{other}: expected --only CASE,CASE, --rounds N, --seconds N"),
+            }
+        }
+        options
+    }
+}
+
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn selected(names: &str) -> Vec<&'static Case> {
+    let known = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
+    let find = |name| CASES.iter().find(|case| case.name == name);
+    names.split(',').map(|n| find(n).unwrap_or_else(|| panic!("{n}: not in {}", known()))).collect()
+}

@@ -1,0 +1,192 @@
+//! The shell against a fake proxy: what a real one does too rarely to wait for.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::Module;
+use crate::host::fake::Fake;
+use crate::host::{Action, Buffer, FieldMap};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const ROOT: u32 = 1;
+
+/// A configured VM: L1, L2, one route with a TTL of a minute.
+fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    let mut module = Module::new(Rc::clone(&host), 1);
+    module.on_create(ROOT, 0);
+    let config = json!({
+        "role": "cache",
+        "l2": {"cluster": "l2", "max_batch": 2, "max_in_flight": 1},
+        "routes": [{"path": "/a/{id}", "ttl": "60s"}],
+    });
+    configure(&host, &mut module, &config);
+    (host, module)
+}
+
+fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, config: &serde_json::Value) {
+    let bytes = config.to_string();
+    host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+    host.context.set(ROOT);
+    assert!(module.on_configure(ROOT, bytes.len()), "{:?}", host.log.borrow());
+}
+
+fn request(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, context: u32, path: &str) -> Action {
+    host.context.set(context);
+    module.on_create(context, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "GET"), (":path", path)]);
+    module.on_request_head(context, true)
+}
+
+/// The event loop's turn: our own message comes back, what was queued goes out.
+fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
+    host.context.set(ROOT);
+    module.on_queue_ready(ROOT, 7);
+}
+
+fn reply(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, token: u32, body: &[u8]) {
+    host.context.set(ROOT);
+    host.set_fields(FieldMap::Call, &[(":status", "200")]);
+    host.set_buffer(Buffer::CallBody, body);
+    module.on_call_response(ROOT, token, true, body.len());
+    assert_eq!(host.context.get(), ROOT, "the root must be the context at hand again");
+}
+
+fn respond(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, context: u32, body: &[u8]) {
+    host.context.set(context);
+    host.set_fields(FieldMap::Response, &[(":status", "200"), ("content-type", "text/plain")]);
+    module.on_response_head(context, false);
+    host.set_buffer(Buffer::ResponseBody, body);
+    module.on_response_body(context, body.len(), true);
+}
+
+#[test]
+fn a_miss_is_asked_of_l2_then_of_the_origin_then_hit() {
+    let (host, mut module) = module();
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    assert!(host.calls.borrow().is_empty(), "look-ups wait for the end of the turn");
+    turn(&host, &mut module);
+    assert_eq!(host.calls.borrow().len(), 1);
+    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    assert_eq!(*host.resumed.borrow(), [10]);
+    respond(&host, &mut module, 10, b"body");
+    assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Pause);
+    assert_eq!(*host.responses.borrow(), [(11, 200, b"body".to_vec())]);
+    module.on_tick(ROOT); // the store goes out
+    assert!(String::from_utf8_lossy(&host.calls.borrow()[1]).contains("SET"));
+    reply(&host, &mut module, 2, b"+OK\r\n+OK\r\n");
+    module.on_tick(ROOT);
+    for (name, value) in [
+        ("tiercel.requests.outcome.l1_hit", 1),
+        ("tiercel.requests.outcome.miss", 1),
+        ("tiercel.l2_stores.result.stored", 1),
+        ("tiercel.l1_entries", 1),
+    ] {
+        assert_eq!(host.metric(name), value, "{name}");
+    }
+}
+
+#[test]
+fn clients_that_left_are_neither_answered_nor_resumed() {
+    let (host, mut module) = module();
+    request(&host, &mut module, 10, "/a/1");
+    request(&host, &mut module, 11, "/a/2");
+    turn(&host, &mut module);
+    host.dead.borrow_mut().insert(10);
+    module.on_tick(ROOT);
+    host.dead.borrow_mut().insert(11); // gone, but not found so yet
+    reply(&host, &mut module, 1, b"$-1\r\n$-1\r\n+OK\r\n");
+    assert!(host.resumed.borrow().is_empty() && host.responses.borrow().is_empty());
+}
+
+#[test]
+fn a_call_that_cannot_be_made_or_never_returns_frees_its_requests() {
+    let (host, mut module) = module();
+    host.refuse_calls.set(true);
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    assert_eq!(*host.resumed.borrow(), [10]);
+    host.refuse_calls.set(false);
+    request(&host, &mut module, 11, "/a/2");
+    turn(&host, &mut module);
+    host.now_ms.set(1_010_000);
+    host.context.set(ROOT);
+    module.on_tick(ROOT);
+    assert_eq!(*host.resumed.borrow(), [10, 11]);
+    assert_eq!(host.metric("tiercel.l2_errors.kind.timeout"), 1);
+    // The reply comes after all: nobody waits for it.
+    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    assert_eq!(host.resumed.borrow().len(), 2);
+}
+
+#[test]
+fn a_reset_call_frees_its_requests() {
+    let (host, mut module) = module();
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    host.context.set(ROOT);
+    module.on_call_response(ROOT, 1, false, 0);
+    assert_eq!(*host.resumed.borrow(), [10]);
+}
+
+#[test]
+fn beyond_the_bound_requests_go_on_without_l2() {
+    let (host, mut module) = module();
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    assert_eq!(request(&host, &mut module, 11, "/a/2"), Action::Pause);
+    assert_eq!(request(&host, &mut module, 12, "/a/3"), Action::Continue);
+    module.on_tick(ROOT);
+    assert_eq!(host.metric("tiercel.l2_errors.kind.saturated"), 1);
+}
+
+#[test]
+fn our_own_answer_passing_back_is_neither_counted_nor_stored() {
+    let (host, mut module) = module();
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    respond(&host, &mut module, 10, b"body");
+    request(&host, &mut module, 11, "/a/1");
+    let added = host.added.borrow().len();
+    respond(&host, &mut module, 11, b"body");
+    assert_eq!(host.added.borrow().len(), added);
+    module.on_tick(ROOT);
+    assert_eq!(host.metric("tiercel.fills"), 1);
+}
+
+#[test]
+fn a_refused_configuration_leaves_the_old_one_and_unknown_contexts_are_harmless() {
+    let (host, mut module) = module();
+    host.set_buffer(Buffer::PluginConfiguration, b"{\"role\": \"nonsense\"}");
+    module.on_create(2, 0);
+    assert!(!module.on_configure(2, 100));
+    assert!(host.log.borrow().iter().any(|line| line.contains("configuration refused: role:")));
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    module.on_response_head(999, true);
+    module.on_response_body(999, 5, true);
+    module.on_call_response(999, 999, true, 5);
+    assert_eq!(module.on_request_body(999, true), Action::Continue);
+}
+
+#[test]
+fn the_tunnel_ends_bodies_with_a_trailer_and_holds_it() {
+    let (host, mut module) = module();
+    for (root, role) in [(2, "tunnel_open"), (3, "tunnel_hold")] {
+        module.on_create(root, 0);
+        let config = json!({"role": role}).to_string();
+        host.set_buffer(Buffer::PluginConfiguration, config.as_bytes());
+        assert!(module.on_configure(root, config.len()));
+        module.on_create(root * 10, root);
+        assert_eq!(module.on_request_head(root * 10, false), Action::Continue);
+    }
+    module.on_request_body(20, false);
+    assert!(host.added.borrow().is_empty());
+    module.on_request_body(20, true);
+    module.on_request_body(30, true);
+    assert_eq!(host.added.borrow().len(), 1);
+    assert_eq!(module.on_request_trailers(20), Action::Continue);
+    assert_eq!(module.on_request_trailers(30), Action::Pause);
+}
