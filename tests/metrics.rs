@@ -30,6 +30,8 @@ fn outcomes_sizes_and_memory_are_counted() {
     assert_eq!(hits, 1);
     let (bytes, entries) = (envoy.metric("tiercel_l1_bytes"), envoy.metric("tiercel_l1_entries"));
     assert!((30_000..=65_536).contains(&bytes) && entries > 5, "{bytes} bytes, {entries} entries");
-    assert_eq!(envoy.metric("tiercel_l1_evictions") + entries, 40);
+    let (evictions, refusals) =
+        (envoy.metric("tiercel_l1_evictions"), envoy.metric("tiercel_l1_refusals"));
+    assert_eq!(evictions + refusals + entries, 40);
     assert!(envoy.metric("tiercel_vm_memory_bytes") > 1 << 20);
 }

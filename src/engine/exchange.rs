@@ -222,7 +222,9 @@ impl Exchange {
     fn keep(&self, entry: &Rc<Entry>, worker: &mut Worker) {
         if entry.len() - self.key.len() <= self.policy.l1_max_entry {
             let before = worker.l1.evictions();
-            worker.l1.insert(Rc::clone(entry));
+            if !worker.l1.insert(Rc::clone(entry)) && self.policy.l1_budget > 0 {
+                worker.counters.count(Counter::Refusal);
+            }
             worker.counters.add(Counter::Eviction, worker.l1.evictions() - before);
         }
     }

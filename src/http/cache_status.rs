@@ -18,10 +18,12 @@ closed_enum! {
     }
 }
 
-/// `name; hit; ttl=…; detail=…`
-#[must_use]
-pub fn hit(name: &str, ttl_s: i64, detail: &str) -> String {
-    format!("{name}; hit; ttl={ttl_s}; detail={detail}")
+/// Writes `name; hit; ttl=…; detail=…` to `out`. Every hit does this, so it spares `format!`.
+pub fn write_hit(out: &mut Vec<u8>, name: &str, ttl_s: i64, detail: &str) {
+    let mut digits = itoa::Buffer::new();
+    for part in [name, "; hit; ttl=", digits.format(ttl_s), "; detail=", detail] {
+        out.extend_from_slice(part.as_bytes());
+    }
 }
 
 /// `name; fwd=…; fwd-status=…; stored; detail=…`
@@ -55,7 +57,9 @@ mod tests {
 
     #[test]
     fn as_the_rfc_writes_it() {
-        assert_eq!(hit("tiercel", 42, "l1"), "tiercel; hit; ttl=42; detail=l1");
+        let mut hit = Vec::new();
+        write_hit(&mut hit, "tiercel", 42, "l1");
+        assert_eq!(hit, b"tiercel; hit; ttl=42; detail=l1");
         assert_eq!(
             forwarded("tiercel", Forward::UriMiss, 200, true, None),
             "tiercel; fwd=uri-miss; fwd-status=200; stored"

@@ -106,8 +106,9 @@ impl<V: Stored> Store<V> {
     }
 
     /// Stores `value` under its key, replacing what was there. A newcomer may be refused if what it
-    /// would push out is asked for more often; what is larger than the budget always is.
-    pub fn insert(&mut self, value: V) {
+    /// would push out is asked for more often; what is larger than the budget always is. Returns
+    /// whether it is held now.
+    pub fn insert(&mut self, value: V) -> bool {
         let (hash, weight) = (self.hash(value.key()), value.weight());
         let present = self.find(hash, value.key());
         match (present, u32::try_from(weight)) {
@@ -115,8 +116,11 @@ impl<V: Stored> Store<V> {
                 Some(index) => self.replace(index, value, charged),
                 None => self.admit(value, hash, charged),
             },
-            (Some(index), _) => drop(self.take(index)),
-            (None, _) => {}
+            (Some(index), _) => {
+                self.take(index);
+                false
+            }
+            (None, _) => false,
         }
     }
 
@@ -142,12 +146,13 @@ impl<V: Stored> Store<V> {
 
     /// Puts a newer value in a slot. It keeps the standing its predecessor earned: a hot key that
     /// is fetched again must not compete as a newcomer.
-    fn replace(&mut self, index: u32, value: V, weight: u32) {
+    fn replace(&mut self, index: u32, value: V, weight: u32) -> bool {
         self.slots.replace(index, value, weight);
         self.set_budget(self.budget);
+        true
     }
 
-    fn admit(&mut self, value: V, hash: u64, weight: u32) {
+    fn admit(&mut self, value: V, hash: u64, weight: u32) -> bool {
         let frequency = self.sketch.increment(hash);
         let room = self.budget - weight as usize; // not larger than the budget
         if self.weight() > room {
@@ -156,19 +161,20 @@ impl<V: Stored> Store<V> {
             self.share.restart();
         }
         while self.weight() > room {
-            let Some((victim, queue)) = self.victim() else { return };
+            let Some((victim, queue)) = self.victim() else { return false };
             let fame = self.slots.get(victim).map_or(0, |slot| self.sketch.estimate(slot.hash));
             if fame > frequency {
                 // The victim stays, with a fresh wait where it was.
                 self.slots.requeue(victim, queue, 0);
-                return;
+                return false;
             }
             self.evict(victim);
         }
-        let Some(index) = self.slots.add(value, hash, weight) else { return };
+        let Some(index) = self.slots.add(value, hash, weight) else { return false };
         self.sketch.grow(self.slots.count());
         let slots = &self.slots;
         self.table.insert_unique(hash, index, |i| slots.get(*i).map_or(0, |slot| slot.hash));
+        true
     }
 
     /// What would have to go next, and from where. Entries that earned a longer stay are moved on
@@ -279,7 +285,7 @@ mod tests {
             store.insert(item(key, 10));
         }
         (0..50).for_each(|key| assert!(has(&mut store, key)));
-        (0..50).for_each(|key| store.insert(item(key, 10)));
+        assert!((0..50).all(|key| store.insert(item(key, 10))));
         for key in 1_000..1_090 {
             store.insert(item(key, 10));
         }
@@ -291,7 +297,9 @@ mod tests {
     fn what_is_missed_more_often_gets_in() {
         let mut store = Store::new(1_000, 1);
         for round in 0..3 {
-            (0..100).for_each(|key| store.insert(item(key + round % 2 * 1_000, 10)));
+            for key in 0..100 {
+                store.insert(item(key + round % 2 * 1_000, 10));
+            }
         }
         let mut misses = 0;
         while !has(&mut store, 7_777) {
@@ -325,8 +333,12 @@ mod tests {
             let key = random(300);
             match random(10) {
                 0 => drop(store.remove(&key.to_le_bytes())),
-                1..=5 => drop(has(&mut store, key)),
-                _ => store.insert(item(key, 1 + usize::try_from(random(400)).unwrap())),
+                1..=5 => {
+                    has(&mut store, key);
+                }
+                _ => {
+                    store.insert(item(key, 1 + usize::try_from(random(400)).unwrap()));
+                }
             }
             if step % 500 == 0 {
                 store.set_budget(usize::try_from(1_000 + random(6_000)).unwrap());

@@ -95,6 +95,8 @@ pub enum Counter {
     NotStored(NotStored),
     /// An entry pushed out of L1 for another.
     Eviction,
+    /// A newcomer that L1 did not take, for what it would have pushed out is asked for more often.
+    Refusal,
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -116,6 +118,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     f(Counter::Fill, "fills".into());
     family!(NotStored, NotStored, "not_stored.reason");
     f(Counter::Eviction, "l1_evictions".into());
+    f(Counter::Refusal, "l1_refusals".into());
 }
 
 impl Counter {
@@ -142,7 +145,7 @@ impl Counter {
         if let Self::NotStored(value) = self {
             return start + value.index();
         }
-        start + NotStored::ALL.len()
+        start + NotStored::ALL.len() + usize::from(self == Self::Refusal)
     }
 }
 
@@ -154,7 +157,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Eviction.index() + 1] }
+        Self { pending: vec![0; Counter::Refusal.index() + 1] }
     }
 }
 
@@ -202,7 +205,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::Eviction.index() + 1));
+        assert_eq!((names.len(), place), (place, Counter::Refusal.index() + 1));
     }
 
     #[test]
