@@ -66,7 +66,7 @@ lint: setup ## Formatting, clippy, dependencies
 	cargo machete
 
 unit: setup ## Unit tests of the core, natively
-	cargo test --quiet --lib --examples
+	cargo test --quiet --lib --examples --test parsers
 
 unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
 	$(RUNNER) cargo test --quiet --lib --target wasm32-unknown-unknown
