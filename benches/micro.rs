@@ -79,7 +79,9 @@ fn store(c: &mut Criterion) {
     let body = json(BODY);
     let fresh = || {
         let mut store = EntryStore::new(ENTRIES * entry(0, &body).weight(), 1);
-        (0..ENTRIES).for_each(|n| store.insert(entry(n, &body)));
+        for n in 0..ENTRIES {
+            store.insert(entry(n, &body));
+        }
         store
     };
     let mut group = c.benchmark_group("store");

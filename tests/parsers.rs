@@ -95,7 +95,7 @@ proptest! {
         key in vec(any::<u8>(), 0..40), fields in list(), body in vec(any::<u8>(), 0..600),
         repeat in 1_usize..9, above in 0_usize..2_000, status in any::<u16>(), at in any::<u64>(),
     ) {
-        let meta = Meta { status, stored_ms: at, fresh_until_ms: at ^ 77, age_s: 3 };
+        let meta = Meta { status, stored_ms: at, fresh_until_ms: at.wrapping_add(77), age_s: 3 };
         let one = Entry::new(meta, &key, &buf(&fields), &body.repeat(repeat));
         let bytes = entry::encode(&one, above);
         prop_assert_eq!(entry::decode(&bytes, &key, 100_000), Ok(one));
