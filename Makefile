@@ -69,7 +69,7 @@ unit: setup ## Unit tests of the core, natively
 	cargo test --quiet --lib --examples --test parsers
 
 unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
-	$(RUNNER) cargo test --quiet --lib --target wasm32-unknown-unknown
+	$(RUNNER) cargo test --lib --target wasm32-unknown-unknown
 
 e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
 	cargo build --quiet --example demo_origin
