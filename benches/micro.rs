@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tiercel::entry::{Entry, Meta, decode, encode};
 use tiercel::http::fields::FieldsBuf;
-use tiercel::http::key::{KeyRules, QueryRule, normalise_path, stable_hash, write_key};
+use tiercel::http::key::{Key, KeyRules, QueryRule, normalise_path, write_key};
 use tiercel::http::request::RequestHead;
 use tiercel::l1::{EntryStore, Stored as _};
 use tiercel::l2::resp::{command, next_reply};
@@ -41,7 +41,7 @@ fn entry(n: usize, body: &[u8]) -> Rc<Entry> {
     fields.push(b"content-type", b"application/json");
     fields.push(b"etag", b"\"5d41402abc4b2a76\"");
     let meta = Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, age_s: 0 };
-    Rc::new(Entry::new(meta, &key_of(n), &fields, body))
+    Rc::new(Entry::new(meta, Key::new(&key_of(n)), fields.to_block(), body.into()))
 }
 
 fn keys(c: &mut Criterion) {
@@ -71,7 +71,7 @@ fn keys(c: &mut Criterion) {
             });
         });
     }
-    group.bench_function("stable_hash", |b| b.iter(|| stable_hash(black_box(&key))));
+    group.bench_function("hash", |b| b.iter(|| Key::new(black_box(&key))));
     group.finish();
 }
 
@@ -118,7 +118,7 @@ fn codec(c: &mut Criterion) {
             b.iter(|| encode(black_box(&entry), compress_above));
         });
         group.bench_function(format!("decode_{name}"), |b| {
-            b.iter(|| decode(black_box(&bytes), entry.key(), 1 << 20).unwrap());
+            b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20).unwrap());
         });
     }
     group.finish();

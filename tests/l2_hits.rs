@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use tiercel::entry;
+use tiercel::http::fields::FieldsBuf;
+use tiercel::http::key::Key;
 
 use crate::harness::scene::echo_routes;
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
@@ -43,11 +45,11 @@ fn entries_in_redis_are_sound_compressed_and_expire() {
     });
     let body = envoy.client().get("/echo/a?size=8192").body;
     let key = b"http://api.test/echo/a?size=8192";
-    let name = tiercel::l2::redis_key("e2t:", tiercel::http::key::stable_hash(key));
+    let name = tiercel::l2::redis_key("e2t:", Key::new(key).hash());
     let bytes = eventually("the entry in Redis", || {
         (redis.command(&[b"EXISTS", name.as_bytes()]) == "1").then(|| redis.get(&name))
     });
-    let stored = entry::decode(&bytes, key, 1 << 20).expect("a sound entry");
+    let stored = entry::decode(&bytes, &Key::new(key), 1 << 20).expect("a sound entry");
     assert_eq!(stored.body(), body);
     assert!(bytes.len() < body.len() / 2, "{} bytes are not compressed", bytes.len());
     let expiry: i64 = redis.command(&[b"PTTL", name.as_bytes()]).parse().unwrap();
@@ -115,7 +117,7 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
     let mut client = envoy.client();
     let first = client.get("/echo/a?plain=1&size=100");
     let key = b"http://api.test/echo/a?plain=1&size=100";
-    let name = tiercel::l2::redis_key("e2t:", tiercel::http::key::stable_hash(key));
+    let name = tiercel::l2::redis_key("e2t:", Key::new(key).hash());
     envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
     let good = redis.get(&name);
     let mut flipped = good.clone();
@@ -124,9 +126,9 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
     version[2] = 9;
     let other = entry::Entry::new(
         entry::Meta { status: 200, stored_ms: 0, fresh_until_ms: u64::MAX, age_s: 0 },
-        b"http://api.test/echo/other",
-        &[(&b"content-type"[..], &b"text/plain"[..])].into_iter().collect(),
-        b"the wrong body",
+        Key::new(b"http://api.test/echo/other"),
+        FieldsBuf::default().to_block(),
+        (*b"the wrong body").into(),
     );
     let stored_again = |n| envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", n);
     for (n, (bytes, kind)) in [

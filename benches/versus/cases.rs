@@ -74,6 +74,22 @@ pub const CASES: &[Case] = &[
     plain("varnish", Server::Varnish),
 ];
 
+/// What a hit is made of (`--steps`): the modules of [`crate::steps`] between Envoy alone and Tiercel.
+pub const STEP_CASES: &[Case] = &[
+    plain("enter", Server::Envoy("enter")),
+    plain("enter_create", Server::Envoy("enter_create")),
+    plain("enter_read", Server::Envoy("enter_read")),
+    plain("enter_clock", Server::Envoy("enter_clock")),
+    plain("answer_1", Server::Envoy("answer_1")),
+    plain("answer_5", Server::Envoy("answer_5")),
+    plain("answer_response", Server::Envoy("answer_response")),
+    plain("answer_all", Server::Envoy("answer_all")),
+    plain("proxy_noop", Server::Envoy("proxy_noop")),
+    plain("proxy_read", Server::Envoy("proxy_read")),
+    plain("proxy_read_add", Server::Envoy("proxy_read_add")),
+    plain("proxy_copy", Server::Envoy("proxy_copy")),
+];
+
 /// What the project promises: the first case's rate over the second's.
 pub const PROMISES: &[(&str, &str, f64)] = &[
     ("l1_hit", "envoy_cache", 0.92),

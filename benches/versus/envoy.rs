@@ -1,9 +1,12 @@
 //! One Envoy with a listener for every case, on the example configuration's own parts.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Client, Envoy, Scene};
 use crate::peers;
+use crate::steps::{STEPS, Step};
 
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 const CACHE: &str = "type.googleapis.com/envoy.extensions.filters.http.cache.v3.CacheConfig";
@@ -12,11 +15,12 @@ const STORAGE: &str =
 
 /// Starts it; the L1 case is the example's public listener.
 pub fn start(scene: &Scene, origin: u16, redis: u16) -> Envoy {
-    let noop = scene.dir.join("noop.wasm");
-    let module = wat::parse_str(include_str!("noop.wat")).expect("a valid module");
-    std::fs::write(&noop, module).expect("a file");
+    for step in STEPS {
+        let module = wat::parse_str(step.module()).expect("a valid module");
+        std::fs::write(scene.dir.join(format!("{}.wasm", step.name)), module).expect("a file");
+    }
     let builder = Envoy::builder("event2table.yaml").origin(origin).redis(redis);
-    builder.envoy(|config| *config = listeners(config, &noop.to_string_lossy())).start(scene)
+    builder.envoy(|config| *config = listeners(config, &scene.dir)).start(scene)
 }
 
 /// The port of a listener.
@@ -29,7 +33,7 @@ pub fn port(envoy: &Envoy, listener: &str) -> u16 {
 }
 
 /// Replaces the example's public listener by those of the cases.
-fn listeners(example: &Value, noop: &str) -> Value {
+fn listeners(example: &Value, modules: &Path) -> Value {
     let mut config = example.clone();
     let resources = &mut config["static_resources"];
     let public = named(&resources["listeners"], "public");
@@ -44,7 +48,6 @@ fn listeners(example: &Value, noop: &str) -> Value {
     let mut all = vec![
         redis,
         listener(&public, "direct_response", Some(answer()), &json!([])),
-        listener(&public, "noop_wasm", Some(answer()), &json!([noop_filter(&public, noop)])),
         listener(&public, "plain_proxy", None, &json!([])),
         listener(
             &public,
@@ -63,6 +66,10 @@ fn listeners(example: &Value, noop: &str) -> Value {
         ),
         cached(&public, "miss_fill", json!({"l1": l1, "routes": hour})),
     ];
+    for Step { name, proxied, .. } in STEPS {
+        let filter = step_filter(&public, name, &modules.join(format!("{name}.wasm")));
+        all.push(listener(&public, name, (!proxied).then(answer), &json!([filter])));
+    }
     for (name, store, ttl) in [("l2_hit", &off, "3600s"), ("miss_fill_l2", &l1, "600s")] {
         let own = format!("l2_{name}");
         all.push(cached(
@@ -126,14 +133,14 @@ fn cached(public: &Value, name: &str, mut config: Value) -> Value {
     listener(public, name, None, &json!([filter]))
 }
 
-fn noop_filter(public: &Value, module: &str) -> Value {
+fn step_filter(public: &Value, name: &str, module: &Path) -> Value {
     let mut filter = named(&Value::Array(filters(&mut public.clone()).clone()), "tiercel");
-    filter["name"] = "noop".into();
+    filter["name"] = name.into();
     let config = &mut filter["typed_config"]["config"];
-    config["name"] = "noop".into();
+    config["name"] = name.into();
     config["configuration"]["value"] = json!({});
-    config["vm_config"]["code"]["local"]["filename"] = module.into();
-    set_vm(&mut filter, "noop");
+    config["vm_config"]["code"]["local"]["filename"] = module.to_string_lossy().into();
+    set_vm(&mut filter, name);
     filter
 }
 

@@ -26,6 +26,7 @@ mod peers;
 mod processor;
 mod report;
 mod stage;
+mod steps;
 mod wrk;
 
 use options::Options;
@@ -50,7 +51,7 @@ fn main() {
             results.add(case, stage.measure(case, options.seconds));
         }
     }
-    results.write();
+    results.write(options.summary);
     results.print();
     stage.verify(&results);
 }

@@ -2,13 +2,15 @@
 
 use std::str::FromStr;
 
-use crate::cases::{CASES, Case};
+use crate::cases::{CASES, Case, STEP_CASES};
 
 /// What to measure, and for how long.
 pub struct Options {
     pub cases: Vec<&'static Case>,
     pub rounds: u32,
     pub seconds: u32,
+    /// Name of the file with the figures.
+    pub summary: &'static str,
 }
 
 impl Options {
@@ -18,16 +20,26 @@ impl Options {
             cases: CASES.iter().collect(),
             rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(7),
             seconds: variable("TIERCEL_BENCH_SECONDS").unwrap_or(2),
+            summary: "summary",
         };
         let mut args = std::env::args().skip(1);
         while let Some(arg) = args.next() {
+            if arg == "--steps" {
+                options.cases =
+                    selected("direct_response,envoy_cache,noop_wasm,l1_hit,plain_proxy,bypass");
+                options.cases.extend(STEP_CASES);
+                options.summary = "steps";
+                continue;
+            }
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
             match arg.as_str() {
                 "--only" => options.cases = selected(&value()),
                 "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
                 "--seconds" => options.seconds = value().parse().expect("a number of seconds"),
                 "--bench" => {} // cargo adds it
-                other => panic!("{other}: expected --only CASE,CASE, --rounds N, --seconds N"),
+                other => {
+                    panic!("{other}: expected --steps, --only CASE,CASE, --rounds N, --seconds N")
+                }
             }
         }
         options
@@ -40,6 +52,6 @@ fn variable<T: FromStr>(name: &str) -> Option<T> {
 
 fn selected(names: &str) -> Vec<&'static Case> {
     let known = || CASES.iter().map(|case| case.name).collect::<Vec<_>>().join(", ");
-    let find = |name| CASES.iter().find(|case| case.name == name);
+    let find = |name| CASES.iter().chain(STEP_CASES).find(|case| case.name == name);
     names.split(',').map(|n| find(n).unwrap_or_else(|| panic!("{n}: not in {}", known()))).collect()
 }

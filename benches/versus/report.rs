@@ -57,8 +57,8 @@ impl Results {
         self.lines.iter().map(move |l| (l.case, errors(l))).filter(|(_, errors)| *errors > 0)
     }
 
-    /// Writes `target/bench/summary.json`.
-    pub fn write(&self) {
+    /// Writes `target/bench/{name}.json`.
+    pub fn write(&self, name: &str) {
         let line = |line: &Line| {
             let figures = FIGURES
                 .iter()
@@ -69,7 +69,7 @@ impl Results {
         let dir = harness::target().join("bench");
         fs::create_dir_all(&dir).expect("a folder for the summary");
         let text = serde_json::to_string_pretty(&summary).expect("JSON") + "\n";
-        fs::write(dir.join("summary.json"), text).expect("a file for the summary");
+        fs::write(dir.join(format!("{name}.json")), text).expect("a file for the summary");
     }
 
     pub fn print(&self) {

@@ -7,9 +7,10 @@ use crate::config::{Cookies, Policy, Rule};
 use crate::entry::{Entry, Meta, decode};
 use crate::http::cache_status::{self, Forward};
 use crate::http::fields::Fields;
-use crate::http::key::{normalise_path, stable_hash, write_key};
+use crate::http::key::{Key, normalise_path, write_key};
 use crate::http::request::RequestHead;
-use crate::http::storable::{NotStored, storable, stored_fields};
+use crate::http::response::ResponseHead;
+use crate::http::storable::{CookieRule, NotStored, storable, stored_fields};
 use crate::l2::L2Error;
 use crate::observe::{Counter, L1Lookup, L2Lookup};
 
@@ -28,9 +29,10 @@ pub enum Begin {
 #[derive(Debug)]
 pub struct Exchange {
     policy: Rc<Policy>,
-    key: Box<[u8]>,
-    hash: u128,
-    head_request: bool,
+    key: Key,
+    /// Why its answer is not stored whatever it is.
+    unstorable: Option<NotStored>,
+    cookie_sent: bool,
     why: Forward,
     rule: Rc<Rule>,
     fill: Option<Fill>,
@@ -56,7 +58,8 @@ impl Exchange {
             worker.counters.count(Counter::Bypass(reason));
             return Begin::Bypass(reason);
         }
-        let why = match worker.l1.get(&worker.key) {
+        let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten();
+        let why = match stored {
             Some(entry) if entry.is_fresh(now_ms) => {
                 let entry = Rc::clone(entry);
                 worker.counters.count(Counter::L1(L1Lookup::Hit));
@@ -74,9 +77,12 @@ impl Exchange {
         };
         Begin::Miss(Box::new(Self {
             policy: Rc::clone(policy),
-            hash: stable_hash(&worker.key),
-            key: worker.key.as_slice().into(),
-            head_request: head.method == b"HEAD",
+            key: Key::new(&worker.key),
+            unstorable: match head.method {
+                b"HEAD" => Some(NotStored::Method),
+                _ => head.no_store.then_some(NotStored::RequestNoStore),
+            },
+            cookie_sent: head.cookie,
             why,
             rule: Rc::clone(rule),
             fill: None,
@@ -85,8 +91,8 @@ impl Exchange {
 
     /// The key's hash, to look up in L2.
     #[must_use]
-    pub const fn hash(&self) -> u128 {
-        self.hash
+    pub fn hash(&self) -> u128 {
+        self.key.hash()
     }
 
     /// L2 had `bytes` for the key: the entry to answer with, now in L1 too, or none.
@@ -96,7 +102,7 @@ impl Exchange {
         now_ms: u64,
         worker: &mut Worker,
     ) -> Option<Rc<Entry>> {
-        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + self.key.len();
+        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + self.key.as_bytes().len();
         let entry = match decode(bytes, &self.key, max) {
             Ok(entry) => Rc::new(entry),
             Err(error) => {
@@ -112,7 +118,7 @@ impl Exchange {
         }
         worker.counters.count(Counter::L2(L2Lookup::Hit));
         worker.counters.count(Counter::Request(Outcome::L2Hit));
-        self.keep(&entry, worker);
+        keep(&self.policy, &entry, worker);
         Some(entry)
     }
 
@@ -127,24 +133,19 @@ impl Exchange {
         worker.counters.count(Counter::L2Error(error));
     }
 
-    /// The origin's response head arrived; `ended` if no body follows. Returns the `Cache-Status` to
-    /// add, and the entry if the response is already complete and stored.
+    /// The origin's response head arrived. Writes the `Cache-Status` to add to `out`.
     pub fn respond(
         &mut self,
         fields: Fields<'_>,
-        ended: bool,
         now_ms: u64,
         worker: &mut Worker,
-    ) -> (String, Option<Rc<Entry>>) {
+        out: &mut Vec<u8>,
+    ) {
         worker.counters.count(Counter::Request(Outcome::Miss));
-        let status = status_of(fields);
-        let mut stored = None;
-        let refused = match self.plan(fields, now_ms) {
+        let head = ResponseHead::read(fields);
+        let refused = match self.plan(&head, now_ms, worker) {
             Ok(fill) => {
                 self.fill = Some(fill);
-                if ended {
-                    stored = self.finish(worker);
-                }
                 None
             }
             Err(reason) => {
@@ -153,7 +154,7 @@ impl Exchange {
             }
         };
         let name = &self.policy.cache_name;
-        (cache_status::forwarded(name, self.why, status, refused.is_none(), refused), stored)
+        cache_status::write_forwarded(out, name, self.why, head.status, refused.is_none(), refused);
     }
 
     /// Whether the body's chunks are wanted.
@@ -174,13 +175,13 @@ impl Exchange {
         }
     }
 
-    /// The response is complete: stores it in L1 and returns it for L2.
-    pub fn finish(&mut self, worker: &mut Worker) -> Option<Rc<Entry>> {
-        match self.fill.take()?.finish(&self.key, worker) {
+    /// The response has ended: stores it in L1, if it was to be stored, and returns it for L2.
+    pub fn finish(self, worker: &mut Worker) -> Option<Rc<Entry>> {
+        match self.fill?.finish(self.key, worker) {
             Ok(entry) => {
                 let entry = Rc::new(entry);
                 worker.counters.count(Counter::Fill);
-                self.keep(&entry, worker);
+                keep(&self.policy, &entry, worker);
                 Some(entry)
             }
             Err(reason) => {
@@ -203,31 +204,39 @@ impl Exchange {
         self.give_up(worker);
     }
 
-    fn plan(&self, fields: Fields<'_>, now_ms: u64) -> Result<Fill, NotStored> {
-        if self.head_request {
-            return Err(NotStored::Method);
+    fn plan(
+        &self,
+        head: &ResponseHead<'_>,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> Result<Fill, NotStored> {
+        if let Some(reason) = self.unstorable {
+            return Err(reason);
         }
-        let cookies_ignored = self.rule.cookies == Cookies::Ignore;
-        let found = storable(fields, &self.rule.lifetime, cookies_ignored)?;
+        let ignored = self.rule.cookies == Cookies::Ignore;
+        let cookies = CookieRule { ignored, sent: self.cookie_sent };
+        let found = storable(head, &self.rule.lifetime, cookies)?;
         let meta = Meta {
-            status: found.status,
+            status: head.status,
             stored_ms: now_ms,
             fresh_until_ms: now_ms.saturating_add(found.fresh_ms),
             age_s: found.age_s,
         };
-        let fields = stored_fields(fields, cookies_ignored);
-        Fill::new(meta, fields, found.content_length, self.policy.max_fill())
+        stored_fields(&mut worker.fields, head.fields, ignored);
+        Fill::new(meta, worker.fields.to_block(), head.content_length, self.policy.max_fill())
     }
+}
 
-    fn keep(&self, entry: &Rc<Entry>, worker: &mut Worker) {
-        if entry.len() - self.key.len() <= self.policy.l1_max_entry {
-            let before = worker.l1.evictions();
-            if !worker.l1.insert(Rc::clone(entry)) && self.policy.l1_budget > 0 {
-                worker.counters.count(Counter::Refusal);
-            }
-            worker.counters.add(Counter::Eviction, worker.l1.evictions() - before);
-        }
+/// Puts an entry into L1, if it is for it.
+fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
+    if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
+        return;
     }
+    let before = worker.l1.evictions();
+    if !worker.l1.insert(Rc::clone(entry)) {
+        worker.counters.count(Counter::Refusal);
+    }
+    worker.counters.add(Counter::Eviction, worker.l1.evictions() - before);
 }
 
 /// Whether a request is for the cache at all.
@@ -247,9 +256,4 @@ fn cacheable(head: &RequestHead<'_>, ended: bool, rule: &Rule) -> Result<(), Byp
     } else {
         Ok(())
     }
-}
-
-fn status_of(fields: Fields<'_>) -> u16 {
-    let text = fields.get(b":status").and_then(|s| std::str::from_utf8(s).ok());
-    text.and_then(|s| s.parse().ok()).unwrap_or(0)
 }

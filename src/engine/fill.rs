@@ -2,7 +2,7 @@
 
 use super::Worker;
 use crate::entry::{Entry, Meta};
-use crate::http::fields::FieldsBuf;
+use crate::http::key::Key;
 use crate::http::storable::NotStored;
 
 /// The copy so far. It charges the worker's fill budget until it is finished or dropped by
@@ -10,7 +10,7 @@ use crate::http::storable::NotStored;
 #[derive(Debug)]
 pub struct Fill {
     meta: Meta,
-    fields: FieldsBuf,
+    fields: Box<[u8]>,
     body: Vec<u8>,
     expected: Option<u64>,
     max: usize,
@@ -23,7 +23,7 @@ impl Fill {
     /// `TooLarge` if it is known to be longer than allowed.
     pub fn new(
         meta: Meta,
-        fields: FieldsBuf,
+        fields: Box<[u8]>,
         expected: Option<u64>,
         max: usize,
     ) -> Result<Self, NotStored> {
@@ -63,12 +63,12 @@ impl Fill {
     ///
     /// # Errors
     /// `Incomplete` if the length is not what `Content-Length` promised.
-    pub fn finish(self, key: &[u8], worker: &mut Worker) -> Result<Entry, NotStored> {
+    pub fn finish(self, key: Key, worker: &mut Worker) -> Result<Entry, NotStored> {
         worker.filling = worker.filling.saturating_sub(self.body.len());
         if self.expected.is_some_and(|n| n != self.body.len() as u64) {
             return Err(NotStored::Incomplete);
         }
-        Ok(Entry::new(self.meta, key, &self.fields, &self.body))
+        Ok(Entry::new(self.meta, key, self.fields, self.body.into_boxed_slice()))
     }
 
     /// Gives the copy up.
@@ -86,7 +86,7 @@ mod tests {
     const META: Meta = Meta { status: 200, stored_ms: 0, fresh_until_ms: 1, age_s: 0 };
 
     fn fill(expected: Option<u64>, max: usize) -> Result<Fill, NotStored> {
-        Fill::new(META, FieldsBuf::default(), expected, max)
+        Fill::new(META, (*b"four").into(), expected, max)
     }
 
     #[test]
@@ -99,7 +99,7 @@ mod tests {
             fill.chunk(b"abc".to_vec(), 100, &mut worker).unwrap();
             fill.chunk(b"def".to_vec(), 100, &mut worker).unwrap();
             assert_eq!(worker.filling, 6);
-            let entry = fill.finish(b"k", &mut worker);
+            let entry = fill.finish(Key::new(b"k"), &mut worker);
             assert_eq!(entry.map(|e| e.body() == b"abcdef").is_ok(), complete, "{expected:?}");
             assert_eq!(worker.filling, 0);
         }

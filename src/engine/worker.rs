@@ -1,5 +1,6 @@
 //! What one worker keeps between requests.
 
+use crate::http::fields::FieldsBuf;
 use crate::l1::EntryStore;
 use crate::observe::Counters;
 
@@ -17,6 +18,8 @@ pub struct Worker {
     pub(super) path: Vec<u8>,
     /// The key of the request at hand.
     pub(super) key: Vec<u8>,
+    /// The fields to store of the response at hand.
+    pub(super) fields: FieldsBuf,
 }
 
 impl Worker {
@@ -29,6 +32,7 @@ impl Worker {
             filling: 0,
             path: Vec::new(),
             key: Vec::new(),
+            fields: FieldsBuf::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::{Entry, Meta};
 use crate::closed_enum::closed_enum;
 use crate::http::fields::Fields;
+use crate::http::key::Key;
 
 const MAGIC: [u8; 2] = *b"TC";
 const VERSION: u8 = 1;
@@ -55,7 +56,7 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
         .then(|| compress(body))
         .filter(|packed| packed.len() <= body.len() - body.len() / 8);
     let stored = packed.as_deref().unwrap_or(body);
-    let (key, fields) = (entry.key(), entry.fields().as_bytes());
+    let (key, fields) = (entry.key().as_bytes(), entry.fields().as_bytes());
 
     let mut out = Vec::with_capacity(HEADER + key.len() + fields.len() + stored.len());
     out.extend_from_slice(&MAGIC);
@@ -83,7 +84,7 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
 ///
 /// # Errors
 /// Why the bytes are not such an entry.
-pub fn decode(bytes: &[u8], key: &[u8], max: usize) -> Result<Entry, DecodeError> {
+pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError> {
     let head = bytes.get(..HEADER).ok_or(DecodeError::Truncated)?;
     let flags = match head {
         [b'T', b'C', VERSION, flags @ (0 | LZ4), ..] => *flags,
@@ -102,26 +103,25 @@ pub fn decode(bytes: &[u8], key: &[u8], max: usize) -> Result<Entry, DecodeError
         return Err(DecodeError::TooLarge);
     }
     let parts = bytes.get(HEADER..).unwrap_or_default();
-    let (head_parts, packed) = parts.split_at_checked(key_len + fields_len).unwrap_or_default();
-    if head_parts.get(..key_len) != Some(key) {
+    let (stored_key, parts) = parts.split_at_checked(key_len).unwrap_or_default();
+    let (fields, packed) = parts.split_at_checked(fields_len).unwrap_or_default();
+    if stored_key != key.as_bytes() {
         return Err(DecodeError::OtherKey);
     }
-    if !Fields::new(head_parts.get(key_len..).unwrap_or_default()).is_sound() {
+    if !Fields::new(fields).is_sound() {
         return Err(DecodeError::Malformed);
     }
-    let mut all = Vec::with_capacity(head_parts.len() + body_len);
-    all.extend_from_slice(head_parts);
-    if flags & LZ4 == 0 {
-        if packed_len != body_len {
-            return Err(DecodeError::Malformed);
-        }
-        all.extend_from_slice(packed);
+    let body: Box<[u8]> = if flags & LZ4 == 0 {
+        packed.into()
     } else {
-        all.resize(head_parts.len() + body_len, 0);
-        let body = all.get_mut(head_parts.len()..).unwrap_or_default();
-        if decompress_into(packed, body).ok() != Some(body_len) {
+        let mut body = vec![0; body_len].into_boxed_slice();
+        if decompress_into(packed, &mut body).ok() != Some(body_len) {
             return Err(DecodeError::Malformed);
         }
+        body
+    };
+    if body.len() != body_len {
+        return Err(DecodeError::Malformed);
     }
     let meta = Meta {
         status: u16::from_le_bytes(array(head, 4)),
@@ -129,7 +129,7 @@ pub fn decode(bytes: &[u8], key: &[u8], max: usize) -> Result<Entry, DecodeError
         fresh_until_ms: u64_at(head, 24),
         age_s: u32_at(head, 32),
     };
-    Ok(Entry::from_parts(meta, key_len, fields_len, all.into_boxed_slice()))
+    Ok(Entry::new(meta, key.clone(), fields.into(), body))
 }
 
 fn checksum(bytes: &[u8]) -> Option<u64> {
@@ -162,7 +162,7 @@ mod tests {
                 let entry = sample("http://a/x", body);
                 let bytes = encode(&entry, compress_above);
                 assert!(bytes.len() <= encoded_len_limit(entry.len()));
-                assert_eq!(decode(&bytes, b"http://a/x", 20_000), Ok(entry));
+                assert_eq!(decode(&bytes, &Key::new(b"http://a/x"), 20_000), Ok(entry));
             }
         }
         assert!(encode(&sample("k", &[b'x'; 10_000]), 100).len() < 500);
@@ -175,21 +175,21 @@ mod tests {
             for bit in 0..8 {
                 let mut bad = bytes.clone();
                 bad[at] ^= 1 << bit;
-                assert!(decode(&bad, b"k", 1_000).is_err(), "byte {at} bit {bit}");
+                assert!(decode(&bad, &Key::new(b"k"), 1_000).is_err(), "byte {at} bit {bit}");
             }
-            assert!(decode(&bytes[..at], b"k", 1_000).is_err(), "cut at {at}");
+            assert!(decode(&bytes[..at], &Key::new(b"k"), 1_000).is_err(), "cut at {at}");
         }
         let longer = [&bytes[..], b"x"].concat();
-        assert_eq!(decode(&longer, b"k", 1_000), Err(DecodeError::Truncated));
+        assert_eq!(decode(&longer, &Key::new(b"k"), 1_000), Err(DecodeError::Truncated));
     }
 
     #[test]
     fn the_right_key_and_no_more_than_allowed() {
         let bytes = encode(&sample("k", &[b'x'; 5_000]), 0);
-        assert_eq!(decode(&bytes, b"other", 10_000), Err(DecodeError::OtherKey));
-        assert_eq!(decode(&bytes, b"k", 4_000), Err(DecodeError::TooLarge));
-        assert_eq!(decode(b"", b"k", 1), Err(DecodeError::Truncated));
-        assert_eq!(decode(&[0; 100], b"k", 1), Err(DecodeError::Version));
+        assert_eq!(decode(&bytes, &Key::new(b"other"), 10_000), Err(DecodeError::OtherKey));
+        assert_eq!(decode(&bytes, &Key::new(b"k"), 4_000), Err(DecodeError::TooLarge));
+        assert_eq!(decode(b"", &Key::new(b"k"), 1), Err(DecodeError::Truncated));
+        assert_eq!(decode(&[0; 100], &Key::new(b"k"), 1), Err(DecodeError::Version));
     }
 
     /// Forged with a right checksum: nothing inside is trusted either.
@@ -202,7 +202,7 @@ mod tests {
                 forged[at] = value;
                 let sum = checksum(&forged).unwrap().to_le_bytes();
                 forged[8..16].copy_from_slice(&sum);
-                if let Ok(entry) = decode(&forged, b"k", 1_000) {
+                if let Ok(entry) = decode(&forged, &Key::new(b"k"), 1_000) {
                     entry.fields().iter().for_each(drop);
                 }
             }

@@ -4,8 +4,8 @@ mod codec;
 
 pub use codec::{DecodeError, decode, encode, encoded_len_limit};
 
-use crate::http::fields::{Fields, FieldsBuf};
-use crate::http::key::stable_hash;
+use crate::http::fields::Fields;
+use crate::http::key::Key;
 
 /// What an entry knows besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,31 +20,20 @@ pub struct Meta {
     pub age_s: u32,
 }
 
-/// A stored response: one allocation for key, fields and body.
+/// A stored response, its parts as they are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     meta: Meta,
-    hash: u128,
-    key_len: usize,
-    fields_len: usize,
-    bytes: Box<[u8]>,
+    key: Key,
+    fields: Box<[u8]>,
+    body: Box<[u8]>,
 }
 
 impl Entry {
     /// Puts an entry together; `fields` is a sound block.
     #[must_use]
-    pub fn new(meta: Meta, key: &[u8], fields: &FieldsBuf, body: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(key.len() + fields.len() + body.len());
-        bytes.extend_from_slice(key);
-        fields.write(&mut bytes);
-        let fields_len = bytes.len() - key.len();
-        bytes.extend_from_slice(body);
-        Self::from_parts(meta, key.len(), fields_len, bytes.into_boxed_slice())
-    }
-
-    fn from_parts(meta: Meta, key_len: usize, fields_len: usize, bytes: Box<[u8]>) -> Self {
-        let hash = stable_hash(bytes.get(..key_len).unwrap_or_default());
-        Self { meta, hash, key_len, fields_len, bytes }
+    pub const fn new(meta: Meta, key: Key, fields: Box<[u8]>, body: Box<[u8]>) -> Self {
+        Self { meta, key, fields, body }
     }
 
     /// Status and times.
@@ -53,41 +42,40 @@ impl Entry {
         &self.meta
     }
 
-    /// The key's hash, as shared between instances.
-    #[must_use]
-    pub const fn hash(&self) -> u128 {
-        self.hash
-    }
-
     /// The full key.
     #[must_use]
-    pub fn key(&self) -> &[u8] {
-        self.bytes.get(..self.key_len).unwrap_or_default()
+    pub const fn key(&self) -> &Key {
+        &self.key
     }
 
     /// The stored fields, ready to send.
     #[must_use]
-    pub fn fields(&self) -> Fields<'_> {
-        let fields = self.key_len..self.key_len + self.fields_len;
-        Fields::new(self.bytes.get(fields).unwrap_or_default())
+    pub const fn fields(&self) -> Fields<'_> {
+        Fields::new(&self.fields)
     }
 
     /// The body.
     #[must_use]
-    pub fn body(&self) -> &[u8] {
-        self.bytes.get(self.key_len + self.fields_len..).unwrap_or_default()
+    pub const fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Bytes of fields and body: what a level's limit on entries counts.
+    #[must_use]
+    pub const fn content_len(&self) -> usize {
+        self.fields.len() + self.body.len()
     }
 
     /// Bytes of key, fields and body.
     #[must_use]
-    pub const fn len(&self) -> usize {
-        self.bytes.len()
+    pub fn len(&self) -> usize {
+        self.key.as_bytes().len() + self.content_len()
     }
 
     /// Whether there is neither key nor field nor body.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Seconds of freshness left; negative when stale.
@@ -111,9 +99,10 @@ impl Entry {
 
 #[cfg(test)]
 pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
-    let fields = [(&b"content-type"[..], &b"application/json"[..])].into_iter().collect();
+    let fields = [(&b"content-type"[..], &b"application/json"[..])];
+    let fields = fields.into_iter().collect::<crate::http::fields::FieldsBuf>().to_block();
     let meta = Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, age_s: 2 };
-    Entry::new(meta, key.as_bytes(), &fields, body)
+    Entry::new(meta, Key::new(key.as_bytes()), fields, body.into())
 }
 
 #[cfg(test)]
@@ -125,7 +114,7 @@ mod tests {
     #[test]
     fn parts_come_back_apart() {
         let entry = sample("http://a/x", b"{}");
-        assert_eq!((entry.key(), entry.body()), (&b"http://a/x"[..], &b"{}"[..]));
+        assert_eq!((entry.key().as_bytes(), entry.body()), (&b"http://a/x"[..], &b"{}"[..]));
         assert!(entry.fields().is_sound());
         assert_eq!(entry.fields().get(b"content-type"), Some(&b"application/json"[..]));
     }

@@ -9,7 +9,7 @@ use super::root::Root;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::{self, Policy, Role};
-use crate::engine::{Begin, Exchange, Worker};
+use crate::engine::{Begin, Bypass, Exchange, Worker};
 use crate::entry::Entry;
 use crate::host::{Action, Buffer, FieldMap, Host};
 use crate::http::cache_status::{self, Forward};
@@ -161,8 +161,11 @@ impl<H: Host> Module<H> {
             Begin::Hit(entry) => {
                 let policy = Rc::clone(policy);
                 self.streams.remove(&context);
-                self.serve(&policy, &entry, "l1", now_ms);
-                Action::Pause
+                if self.serve(&policy, &entry, "l1", now_ms) {
+                    Action::Pause
+                } else {
+                    Action::Continue
+                }
             }
             Begin::Bypass(reason) => {
                 *stream = Stream::Bypassed(reason);
@@ -198,26 +201,27 @@ impl<H: Host> Module<H> {
         let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
         let Some(root) = self.roots.get_mut(root_id) else { return };
         let Some(policy) = &root.policy else { return };
+        self.text.clear();
         match stream {
             Stream::New | Stream::AwaitingL2(_) => {}
             Stream::Bypassed(reason) => {
                 let why = match reason {
-                    crate::engine::Bypass::Method => Forward::Method,
+                    Bypass::Method => Forward::Method,
                     _ => Forward::Bypass,
                 };
-                let detail = Some(reason.as_str());
-                let text = cache_status::forwarded(&policy.cache_name, why, 0, false, detail);
-                add_status(&self.host, policy, &text, "BYPASS", None);
+                let (name, detail) = (&policy.cache_name, Some(reason.as_str()));
+                cache_status::write_forwarded(&mut self.text, name, why, 0, false, detail);
+                add_status(&self.host, policy, &self.text, "BYPASS", None);
                 self.streams.remove(&context);
             }
             Stream::Forwarded(exchange) => {
                 let Ok(block) = self.host.fields(FieldMap::Response) else { return };
                 let now_ms = self.host.now_ms();
-                let (text, stored) =
-                    exchange.respond(Fields::new(&block), ended, now_ms, &mut self.worker);
-                add_status(&self.host, policy, &text, "MISS", Some(exchange.hash()));
-                if !exchange.wants_body() {
-                    self.finish(context, stored);
+                let fields = Fields::new(&block);
+                exchange.respond(fields, now_ms, &mut self.worker, &mut self.text);
+                add_status(&self.host, policy, &self.text, "MISS", Some(exchange.hash()));
+                if ended || !exchange.wants_body() {
+                    self.finish(context);
                 }
             }
         }
@@ -234,16 +238,14 @@ impl<H: Host> Module<H> {
             }
         }
         if end_of_stream || !exchange.wants_body() {
-            let stored = exchange.finish(&mut self.worker);
-            self.finish(context, stored);
+            self.finish(context);
         }
     }
 
     /// A response ends with trailers, which are not stored.
     pub fn on_response_trailers(&mut self, context: u32) {
-        if let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) {
-            let stored = exchange.finish(&mut self.worker);
-            self.finish(context, stored);
+        if let Some((_, Stream::Forwarded(_))) = self.streams.get(&context) {
+            self.finish(context);
         }
     }
 
@@ -267,9 +269,11 @@ impl<H: Host> Module<H> {
     }
 
     /// Nothing more is wanted of a stream; what it stored goes on to L2.
-    fn finish(&mut self, context: u32, stored: Option<Rc<Entry>>) {
-        let Some((root_id, _)) = self.streams.remove(&context) else { return };
-        let Some(entry) = stored else { return };
+    fn finish(&mut self, context: u32) {
+        let Some((root_id, Stream::Forwarded(exchange))) = self.streams.remove(&context) else {
+            return;
+        };
+        let Some(entry) = exchange.finish(&mut self.worker) else { return };
         if let Some(meters) = &self.meters {
             meters.record(&self.host, Histogram::EntryBytes, entry.len());
         }
@@ -318,7 +322,9 @@ impl<H: Host> Module<H> {
         let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::New) else {
             return;
         };
-        if self.host.set_context(context).is_err() {
+        // A client that left in this very turn has a context still, but nothing behind it.
+        if self.host.set_context(context).is_err() || self.host.has_ended() {
+            self.streams.remove(&context);
             return exchange.abandon(&mut self.worker);
         }
         let entry = match found {
@@ -333,19 +339,18 @@ impl<H: Host> Module<H> {
             }
         };
         let policy = self.roots.get(root_id).and_then(|root| root.policy.clone());
-        if let (Some(entry), Some(policy)) = (entry, policy) {
+        *stream = Stream::Forwarded(exchange);
+        if let (Some(entry), Some(policy)) = (entry, policy)
+            && self.serve(&policy, &entry, "l2", now_ms)
+        {
             self.streams.remove(&context);
-            self.serve(&policy, &entry, "l2", now_ms);
-        } else {
-            *stream = Stream::Forwarded(exchange);
-            if let Err(error) = self.host.resume_request() {
-                self.log_error(&format!("a request cannot go on: {error}"));
-            }
+        } else if let Err(error) = self.host.resume_request() {
+            self.log_error(&format!("a request cannot go on: {error}"));
         }
     }
 
-    /// Answers the stream at hand with an entry.
-    fn serve(&mut self, policy: &Policy, entry: &Entry, level: &str, now_ms: u64) {
+    /// Answers the stream at hand with an entry; false if it must do without.
+    fn serve(&mut self, policy: &Policy, entry: &Entry, level: &str, now_ms: u64) -> bool {
         let ttl_s = entry.ttl_s(now_ms);
         self.fields.clear();
         self.fields.extend(entry.fields());
@@ -357,13 +362,15 @@ impl<H: Host> Module<H> {
             self.fields.push(b"x-cache-status", b"HIT");
         }
         if policy.x_cache_key {
-            self.fields.push(b"x-cache-key", short_hash(entry.hash()).as_bytes());
+            self.fields.push(b"x-cache-key", &short_hash(entry.key().hash()));
         }
         self.block.clear();
         self.fields.write(&mut self.block);
-        if let Err(error) = self.host.respond(entry.meta().status, &self.block, entry.body()) {
+        let sent = self.host.respond(entry.meta().status, &self.block, entry.body());
+        if let Err(error) = &sent {
             self.log_error(&format!("a hit cannot be sent: {error}"));
         }
+        sent.is_ok()
     }
 
     fn role(&self, context: u32) -> Option<Role> {
@@ -376,21 +383,20 @@ impl<H: Host> Module<H> {
     }
 }
 
-fn add_status(host: &impl Host, policy: &Policy, text: &str, x_status: &str, hash: Option<u128>) {
+fn add_status(host: &impl Host, policy: &Policy, text: &[u8], x_status: &str, hash: Option<u128>) {
     // A response that cannot take a field goes out without it.
-    let add = |name: &str, value: &str| {
-        let _ = host.add_field(FieldMap::Response, name.as_bytes(), value.as_bytes());
-    };
-    add("cache-status", text);
+    let _ = host.add_field(FieldMap::Response, b"cache-status", text);
     if policy.x_cache_status {
-        add("x-cache-status", x_status);
+        let _ = host.set_field(FieldMap::Response, b"x-cache-status", x_status.as_bytes());
     }
     if let Some(hash) = hash.filter(|_| policy.x_cache_key) {
-        add("x-cache-key", &short_hash(hash));
+        let _ = host.set_field(FieldMap::Response, b"x-cache-key", &short_hash(hash));
     }
 }
 
 /// The first eight hex digits of a key's hash.
-fn short_hash(hash: u128) -> String {
-    format!("{:08x}", hash >> 96)
+fn short_hash(hash: u128) -> [u8; 8] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let nibble = |n: usize| (hash >> (124 - 4 * n) & 15) as usize;
+    std::array::from_fn(|n| DIGITS.get(nibble(n)).copied().unwrap_or_default())
 }

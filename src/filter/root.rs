@@ -64,7 +64,7 @@ impl Root {
     /// queued.
     pub(super) fn store(&mut self, host: &impl Host, entry: &Rc<Entry>) -> Option<bool> {
         let l2 = self.l2.as_mut()?;
-        if entry.len() - entry.key().len() > l2.client.policy().max_entry {
+        if entry.content_len() > l2.client.policy().max_entry {
             return None;
         }
         let queued = l2.client.store(Rc::clone(entry));
@@ -157,5 +157,5 @@ fn call_head(transport: Transport) -> Vec<u8> {
     };
     let fields: [(&[u8], &[u8]); 3] =
         [(b":method", b"POST"), (b":path", b"/"), (b":authority", authority)];
-    fields.into_iter().collect::<FieldsBuf>().to_block()
+    fields.into_iter().collect::<FieldsBuf>().to_block().into()
 }

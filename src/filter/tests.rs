@@ -97,7 +97,7 @@ fn clients_that_left_are_neither_answered_nor_resumed() {
     turn(&host, &mut module);
     host.dead.borrow_mut().insert(10);
     module.on_tick(ROOT);
-    host.dead.borrow_mut().insert(11); // gone, but not found so yet
+    host.ended.borrow_mut().insert(11); // gone in this very turn
     reply(&host, &mut module, 1, b"$-1\r\n$-1\r\n+OK\r\n");
     assert!(host.resumed.borrow().is_empty() && host.responses.borrow().is_empty());
 }

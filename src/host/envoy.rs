@@ -29,6 +29,19 @@ unsafe extern "C" {
         value: *const u8,
         value_len: usize,
     ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_len: usize,
+        value: *const u8,
+        value_len: usize,
+    ) -> u32;
+    fn proxy_get_property(
+        path: *const u8,
+        path_len: usize,
+        data: *mut *mut u8,
+        len: *mut usize,
+    ) -> u32;
     fn proxy_get_buffer_bytes(
         buffer: u32,
         start: usize,
@@ -153,6 +166,25 @@ impl Host for Envoy {
                 value.len(),
             )
         })
+    }
+
+    fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()> {
+        check(unsafe {
+            proxy_replace_header_map_value(
+                map as u32,
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
+        })
+    }
+
+    fn has_ended(&self) -> bool {
+        // Only a request that is complete has a duration.
+        const PATH: &[u8] = b"request\0duration";
+        take(|data, len| unsafe { proxy_get_property(PATH.as_ptr(), PATH.len(), data, len) })
+            .is_ok()
     }
 
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {

@@ -20,6 +20,8 @@ pub(crate) struct Fake {
     pub(crate) calls: RefCell<Vec<Vec<u8>>>,
     pub(crate) refuse_calls: Cell<bool>,
     pub(crate) dead: RefCell<HashSet<u32>>,
+    /// Requests that are over, whose contexts the host still knows.
+    pub(crate) ended: RefCell<HashSet<u32>>,
     pub(crate) queue: RefCell<VecDeque<Vec<u8>>>,
     pub(crate) metrics: RefCell<Vec<(String, i64)>>,
     pub(crate) log: RefCell<Vec<String>>,
@@ -27,7 +29,7 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn set_fields(&self, map: FieldMap, fields: &[(&str, &str)]) {
-        self.fields.borrow_mut().insert(map, block(fields));
+        self.fields.borrow_mut().insert(map, block(fields).into());
     }
 
     pub(crate) fn set_buffer(&self, buffer: Buffer, bytes: &[u8]) {
@@ -71,6 +73,14 @@ impl Host for Rc<Fake> {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         self.added.borrow_mut().push((self.context.get(), text(name), text(value)));
         Ok(())
+    }
+
+    fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()> {
+        self.add_field(map, name, value)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.borrow().contains(&self.context.get())
     }
 
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {

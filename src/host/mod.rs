@@ -98,12 +98,16 @@ pub trait Host {
     fn field(&self, map: FieldMap, name: &[u8]) -> HostResult<Vec<u8>>;
     /// Adds a field to the stream at hand.
     fn add_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
+    /// Sets a field of the stream at hand, in place of what it held.
+    fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
     /// Answers the stream at hand; `fields` is a block.
     fn respond(&self, status: u16, fields: &[u8], body: &[u8]) -> HostResult<()>;
     /// Lets the paused request at hand go on.
     fn resume_request(&self) -> HostResult<()>;
+    /// Whether the request at hand is over, though the host still knows its context.
+    fn has_ended(&self) -> bool;
     /// Makes another context the one at hand.
     fn set_context(&self, context: u32) -> HostResult<()>;
     /// Starts an HTTP callout; `fields` is a block. Returns the token of its answer.

@@ -6,6 +6,8 @@
 
 /// The largest delta-seconds (RFC 9111, 1.2.2).
 pub const MAX_DELTA: u32 = 1 << 31;
+/// The length of the longest directive we know.
+const LONGEST: usize = b"stale-while-revalidate".len();
 
 /// The directives of a message, request or response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,62 +59,49 @@ impl CacheControl {
     /// Reads every line of the field.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut parsed = Self::default();
-        for line in lines {
-            let mut rest = line;
-            while let Some((name, argument)) = next_directive(&mut rest) {
-                parsed.apply(name, argument.as_deref());
-            }
-        }
+        lines.into_iter().for_each(|line| parsed.read(line));
         parsed
     }
 
-    /// Whether nothing was said.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// Adds what another line of the field says.
+    pub fn read(&mut self, line: &[u8]) {
+        let mut rest = line;
+        while let Some((name, argument)) = next_directive(&mut rest) {
+            self.apply(name, argument.as_deref());
+        }
     }
 
     fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
-        let is = |directive: &str| name.eq_ignore_ascii_case(directive.as_bytes());
-        for (directive, flag) in [
-            ("no-store", &mut self.no_store),
-            ("no-transform", &mut self.no_transform),
-            ("only-if-cached", &mut self.only_if_cached),
-            ("must-revalidate", &mut self.must_revalidate),
-            ("proxy-revalidate", &mut self.proxy_revalidate),
-            ("must-understand", &mut self.must_understand),
-            ("public", &mut self.public),
-            ("immutable", &mut self.immutable),
-        ] {
-            *flag |= is(directive);
-        }
-        for (directive, seconds) in [
-            ("max-age", &mut self.max_age),
-            ("s-maxage", &mut self.s_maxage),
-            ("min-fresh", &mut self.min_fresh),
-            ("stale-while-revalidate", &mut self.stale_while_revalidate),
-            ("stale-if-error", &mut self.stale_if_error),
-        ] {
-            if is(directive) {
-                let said = argument.and_then(delta_seconds).unwrap_or(0);
-                *seconds = Some(seconds.map_or(said, |before| before.min(said)));
-            }
-        }
-        if is("max-stale") {
-            let said = match argument {
-                None => MAX_DELTA,
-                Some(text) => delta_seconds(text).unwrap_or(0),
-            };
-            self.max_stale = Some(self.max_stale.map_or(said, |before| before.min(said)));
-        }
-        for (directive, fields) in
-            [("no-cache", &mut self.no_cache), ("private", &mut self.private)]
-        {
-            if is(directive) {
-                *fields = Some(merge(fields.take(), argument));
-            }
+        let mut lower = [0; LONGEST];
+        let Some(lower) = lower.get_mut(..name.len()) else { return };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let seconds = || argument.and_then(delta_seconds).unwrap_or(0);
+        match &*lower {
+            b"no-store" => self.no_store = true,
+            b"no-transform" => self.no_transform = true,
+            b"only-if-cached" => self.only_if_cached = true,
+            b"must-revalidate" => self.must_revalidate = true,
+            b"proxy-revalidate" => self.proxy_revalidate = true,
+            b"must-understand" => self.must_understand = true,
+            b"public" => self.public = true,
+            b"immutable" => self.immutable = true,
+            b"max-age" => smaller(&mut self.max_age, seconds()),
+            b"s-maxage" => smaller(&mut self.s_maxage, seconds()),
+            b"min-fresh" => smaller(&mut self.min_fresh, seconds()),
+            b"stale-while-revalidate" => smaller(&mut self.stale_while_revalidate, seconds()),
+            b"stale-if-error" => smaller(&mut self.stale_if_error, seconds()),
+            b"max-stale" if argument.is_none() => smaller(&mut self.max_stale, MAX_DELTA),
+            b"max-stale" => smaller(&mut self.max_stale, seconds()),
+            b"no-cache" => self.no_cache = Some(merge(self.no_cache.take(), argument)),
+            b"private" => self.private = Some(merge(self.private.take(), argument)),
+            _ => {}
         }
     }
+}
+
+fn smaller(seconds: &mut Option<u32>, said: u32) {
+    *seconds = Some(seconds.map_or(said, |before| before.min(said)));
 }
 
 /// A directive with an argument and the same without one: the stricter, without, wins.
@@ -266,6 +255,6 @@ mod tests {
 
     #[test]
     fn nothing_is_nothing() {
-        assert!(parse(&[]).is_empty() && parse(&["", ",, ,", "=,=\"", "unknown=1"]).is_empty());
+        assert_eq!(parse(&["", ",, ,", "=,=\"", "unknown=1"]), CacheControl::default());
     }
 }

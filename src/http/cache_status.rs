@@ -1,7 +1,5 @@
 //! The `Cache-Status` response field (RFC 9211).
 
-use std::fmt::Write;
-
 use crate::closed_enum::closed_enum;
 
 closed_enum! {
@@ -18,7 +16,8 @@ closed_enum! {
     }
 }
 
-/// Writes `name; hit; ttl=…; detail=…` to `out`. Every hit does this, so it spares `format!`.
+/// Writes `name; hit; ttl=…; detail=…` to `out`. Every answer carries one, so nothing
+/// here is formatted or allocated.
 pub fn write_hit(out: &mut Vec<u8>, name: &str, ttl_s: i64, detail: &str) {
     let mut digits = itoa::Buffer::new();
     for part in [name, "; hit; ttl=", digits.format(ttl_s), "; detail=", detail] {
@@ -26,27 +25,30 @@ pub fn write_hit(out: &mut Vec<u8>, name: &str, ttl_s: i64, detail: &str) {
     }
 }
 
-/// `name; fwd=…; fwd-status=…; stored; detail=…`
-#[must_use]
-pub fn forwarded(
+/// Writes `name; fwd=…; fwd-status=…; stored; detail=…` to `out`.
+pub fn write_forwarded(
+    out: &mut Vec<u8>,
     name: &str,
     why: Forward,
     status: u16,
     stored: bool,
     detail: Option<&str>,
-) -> String {
-    let mut text = format!("{name}; fwd={why}");
+) {
+    let mut add = |text: &str| out.extend_from_slice(text.as_bytes());
+    add(name);
+    add("; fwd=");
+    add(why.as_str());
     if status != 0 {
-        let _ = write!(text, "; fwd-status={status}"); // writing to a String cannot fail
+        add("; fwd-status=");
+        add(itoa::Buffer::new().format(status));
     }
     if stored {
-        text.push_str("; stored");
+        add("; stored");
     }
     if let Some(detail) = detail {
-        text.push_str("; detail=");
-        text.push_str(detail);
+        add("; detail=");
+        add(detail);
     }
-    text
 }
 
 #[cfg(test)]
@@ -60,13 +62,11 @@ mod tests {
         let mut hit = Vec::new();
         write_hit(&mut hit, "tiercel", 42, "l1");
         assert_eq!(hit, b"tiercel; hit; ttl=42; detail=l1");
-        assert_eq!(
-            forwarded("tiercel", Forward::UriMiss, 200, true, None),
-            "tiercel; fwd=uri-miss; fwd-status=200; stored"
-        );
-        assert_eq!(
-            forwarded("tiercel", Forward::Bypass, 0, false, Some("method")),
-            "tiercel; fwd=bypass; detail=method"
-        );
+        let mut forwarded = Vec::new();
+        write_forwarded(&mut forwarded, "tiercel", Forward::UriMiss, 200, true, None);
+        assert_eq!(forwarded, b"tiercel; fwd=uri-miss; fwd-status=200; stored");
+        forwarded.clear();
+        write_forwarded(&mut forwarded, "tiercel", Forward::Bypass, 0, false, Some("method"));
+        assert_eq!(forwarded, b"tiercel; fwd=bypass; detail=method");
     }
 }

@@ -5,7 +5,7 @@
 //! block, so that a hit copies it instead of building it.
 
 /// A borrowed block of fields. Reading a damaged block yields fewer fields, never a panic.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
     block: &'a [u8],
 }
@@ -154,10 +154,10 @@ impl FieldsBuf {
 
     /// The block as bytes of its own.
     #[must_use]
-    pub fn to_block(&self) -> Vec<u8> {
-        let mut block = Vec::new();
+    pub fn to_block(&self) -> Box<[u8]> {
+        let mut block = Vec::with_capacity(self.len());
         self.write(&mut block);
-        block
+        block.into_boxed_slice()
     }
 }
 
@@ -170,7 +170,7 @@ impl<'a> FromIterator<(&'a [u8], &'a [u8])> for FieldsBuf {
 }
 
 #[cfg(test)]
-pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Box<[u8]> {
     fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect::<FieldsBuf>().to_block()
 }
 

@@ -12,6 +12,14 @@ use crate::closed_enum::closed_enum;
 /// Keys longer than this are not cached.
 pub const MAX_KEY: usize = 8 << 10;
 
+/// A key and its hash. The hash is the same everywhere: instances share it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    bytes: Box<[u8]>,
+    // In halves: a u128 would align everything that holds a key to 16 bytes.
+    hash: [u64; 2],
+}
+
 /// What belongs to the identity besides path and query.
 #[derive(Clone, Debug)]
 pub struct KeyRules {
@@ -47,6 +55,29 @@ closed_enum! {
     }
 }
 
+impl Key {
+    /// Takes a copy of `bytes` and hashes it: xxh3, 128 bits.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let hash = xxh3_128(bytes);
+        #[allow(clippy::cast_possible_truncation)] // both halves are kept
+        Self { bytes: bytes.into(), hash: [(hash >> 64) as u64, hash as u64] }
+    }
+
+    /// The key in full.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub fn hash(&self) -> u128 {
+        let [high, low] = self.hash;
+        u128::from(high) << 64 | u128::from(low)
+    }
+}
+
 impl QueryRule {
     /// Parameters that count, and those among them that must be there.
     pub fn only<'a>(
@@ -59,12 +90,6 @@ impl QueryRule {
         names.dedup_by(|later, first| later.0 == first.0);
         Self::Only { names }
     }
-}
-
-/// The hash of a key that instances share: xxh3, 128 bits.
-#[must_use]
-pub fn stable_hash(key: &[u8]) -> u128 {
-    xxh3_128(key)
 }
 
 /// Appends `path` with its percent-encoding normalised: unreserved characters decoded, hex digits

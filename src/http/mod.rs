@@ -5,4 +5,5 @@ pub mod cache_status;
 pub mod fields;
 pub mod key;
 pub mod request;
+pub mod response;
 pub mod storable;

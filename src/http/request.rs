@@ -1,5 +1,6 @@
 //! The parts of a request head that decide how it is cached.
 
+use super::cache_control::CacheControl;
 use super::fields::Fields;
 
 /// A request head, read in one pass.
@@ -19,6 +20,8 @@ pub struct RequestHead<'a> {
     pub authorization: bool,
     /// Whether there is a `Range` field.
     pub range: bool,
+    /// Whether the answer must not be stored (RFC 9111, 5.2.1.5).
+    pub no_store: bool,
 }
 
 impl<'a> RequestHead<'a> {
@@ -35,6 +38,7 @@ impl<'a> RequestHead<'a> {
                 b"cookie" => head.cookie = true,
                 b"authorization" => head.authorization = true,
                 b"range" => head.range = true,
+                b"cache-control" => head.no_store |= CacheControl::parse([value]).no_store,
                 _ => {}
             }
         }

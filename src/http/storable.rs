@@ -5,8 +5,9 @@
 
 use std::time::SystemTime;
 
-use super::cache_control::{CacheControl, delta_seconds};
+use super::cache_control::delta_seconds;
 use super::fields::{Fields, FieldsBuf};
+use super::response::ResponseHead;
 use crate::closed_enum::closed_enum;
 
 /// How long responses are fresh that do not say so themselves.
@@ -45,6 +46,8 @@ closed_enum! {
         Incomplete => "incomplete",
         /// Too many responses are being copied already.
         FillBudget => "fill_budget",
+        /// The request said `no-store`.
+        RequestNoStore => "request_no_store",
         /// Answered to a method that is looked up but not stored (`HEAD`).
         Method => "method",
     }
@@ -53,32 +56,35 @@ closed_enum! {
 /// A response that may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storable {
-    /// Its status.
-    pub status: u16,
     /// Age on arrival, in seconds.
     pub age_s: u32,
     /// How much longer it is fresh, in ms.
     pub fresh_ms: u64,
-    /// Its `Content-Length`, if it has one.
-    pub content_length: Option<u64>,
 }
 
-/// Decides whether a response head may be stored; `cookies_ignored` as the route declares it.
+/// What cookies mean for a response.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CookieRule {
+    /// The route declares that cookies are not part of the identity.
+    pub ignored: bool,
+    /// The request carried some.
+    pub sent: bool,
+}
+
+/// Decides whether a response may be stored.
 ///
 /// # Errors
 /// The first reason against it.
 pub fn storable(
-    fields: Fields<'_>,
+    head: &ResponseHead<'_>,
     lifetime: &Lifetime,
-    cookies_ignored: bool,
+    cookies: CookieRule,
 ) -> Result<Storable, NotStored> {
-    let status = fields.get(b":status").and_then(delta_seconds).and_then(|s| u16::try_from(s).ok());
-    let status = status.unwrap_or_default();
-    let negative = lifetime.negative_statuses.contains(&status);
-    if status != 200 && !negative {
+    let negative = lifetime.negative_statuses.contains(&head.status);
+    if head.status != 200 && !negative {
         return Err(NotStored::Status);
     }
-    let directives = CacheControl::parse(fields.all(b"cache-control"));
+    let directives = &head.cache_control;
     if directives.no_store {
         return Err(NotStored::NoStore);
     }
@@ -88,30 +94,33 @@ pub fn storable(
     if directives.no_cache.is_some() {
         return Err(NotStored::NoCache);
     }
-    if !cookies_ignored && fields.get(b"set-cookie").is_some() {
+    if !cookies.ignored && head.set_cookie {
         return Err(NotStored::SetCookie);
     }
-    if !fields.all(b"vary").all(|line| varies_not(line, cookies_ignored)) {
-        return Err(NotStored::Vary);
+    if head.vary {
+        // A session that the cookie names, used and not begun: the answer is that session's.
+        let session = cookies.sent && !head.set_cookie;
+        let cookie_covered = cookies.ignored && !session;
+        if !head.fields.all(b"vary").all(|line| varies_not(line, cookie_covered)) {
+            return Err(NotStored::Vary);
+        }
     }
     let policy = if negative { Some(lifetime.negative_ttl_ms) } else { lifetime.ttl_ms };
-    let lifetime_ms =
-        explicit_lifetime(fields, &directives).or(policy).ok_or(NotStored::NoFreshness)?;
-    let age_s = fields.get(b"age").and_then(delta_seconds).unwrap_or(0);
+    let lifetime_ms = explicit_lifetime(head).or(policy).ok_or(NotStored::NoFreshness)?;
+    let age_s = head.age.and_then(delta_seconds).unwrap_or(0);
     let fresh_ms = lifetime_ms.saturating_sub(u64::from(age_s) * 1000);
     if fresh_ms == 0 {
         return Err(NotStored::Stale);
     }
-    Ok(Storable { status, age_s, fresh_ms, content_length: content_length(fields) })
+    Ok(Storable { age_s, fresh_ms })
 }
 
 /// What the response itself says, in ms: `s-maxage`, then `max-age`, then `Expires` (4.2.1).
-fn explicit_lifetime(fields: Fields<'_>, directives: &CacheControl) -> Option<u64> {
-    if let Some(seconds) = directives.s_maxage.or(directives.max_age) {
+fn explicit_lifetime(head: &ResponseHead<'_>) -> Option<u64> {
+    if let Some(seconds) = head.cache_control.s_maxage.or(head.cache_control.max_age) {
         return Some(u64::from(seconds) * 1000);
     }
-    let expires = fields.get(b"expires")?;
-    let (Some(expires), Some(date)) = (date(expires), fields.get(b"date").and_then(date)) else {
+    let (Some(expires), Some(date)) = (date(head.expires?), head.date.and_then(date)) else {
         return Some(0); // an invalid date, "0" above all, means already expired (5.3)
     };
     let lifetime = expires.duration_since(date).unwrap_or_default();
@@ -122,15 +131,11 @@ fn date(text: &[u8]) -> Option<SystemTime> {
     httpdate::parse_http_date(std::str::from_utf8(text).ok()?.trim()).ok()
 }
 
-fn content_length(fields: Fields<'_>) -> Option<u64> {
-    std::str::from_utf8(fields.get(b"content-length")?).ok()?.trim().parse().ok()
-}
-
 /// Whether a `Vary` line names nothing but what the key covers.
-fn varies_not(line: &[u8], cookies_ignored: bool) -> bool {
+fn varies_not(line: &[u8], cookie_covered: bool) -> bool {
     line.split(|b| *b == b',')
         .map(<[u8]>::trim_ascii)
-        .all(|name| name.is_empty() || cookies_ignored && name.eq_ignore_ascii_case(b"cookie"))
+        .all(|name| name.is_empty() || cookie_covered && name.eq_ignore_ascii_case(b"cookie"))
 }
 
 /// Fields that belong to one connection or one exchange, never to a stored response: hop-by-hop
@@ -154,24 +159,23 @@ const NEVER_STORED: [&[u8]; 16] = [
     b"x-cache-key",
 ];
 
-/// The fields of a response as they are stored.
-#[must_use]
-pub fn stored_fields(fields: Fields<'_>, cookies_ignored: bool) -> FieldsBuf {
-    let listed: Vec<&[u8]> = fields
-        .all(b"connection")
-        .flat_map(|line| line.split(|b| *b == b','))
-        .map(<[u8]>::trim_ascii)
-        .collect();
-    fields
-        .iter()
-        .filter(|(name, _)| {
-            let cookie = cookies_ignored && (*name == b"set-cookie" || *name == b"vary");
-            !cookie
-                && !NEVER_STORED.contains(name)
-                && !name.starts_with(b"x-envoy-")
-                && !listed.iter().any(|l| l.eq_ignore_ascii_case(name))
-        })
-        .collect()
+/// Collects the fields of a response that are stored (cleared first).
+pub fn stored_fields(out: &mut FieldsBuf, fields: Fields<'_>, cookies_ignored: bool) {
+    out.clear();
+    let listed = |name: &[u8]| {
+        let mut names = fields.all(b"connection").flat_map(|line| line.split(|b| *b == b','));
+        names.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
+    };
+    let connection = fields.get(b"connection").is_some();
+    for (name, value) in fields.iter() {
+        let left_out = NEVER_STORED.contains(&name)
+            || name.starts_with(b"x-envoy-")
+            || cookies_ignored && matches!(name, b"set-cookie" | b"vary")
+            || connection && listed(name);
+        if !left_out {
+            out.push(name, value);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -188,7 +192,9 @@ mod tests {
             negative_statuses: vec![404],
         };
         let bytes = block(fields);
-        storable(Fields::new(&bytes), &lifetime, ignore).map(|s| s.fresh_ms / 1000)
+        let cookies = CookieRule { ignored: ignore, sent: false };
+        let head = ResponseHead::read(Fields::new(&bytes));
+        storable(&head, &lifetime, cookies).map(|s| s.fresh_ms / 1000)
     }
 
     #[test]
@@ -241,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_from_the_session_is_nobody_elses() {
+        let check = |fields: &[(&str, &str)], sent| {
+            let bytes = block(fields);
+            let lifetime = Lifetime { ttl_ms: Some(1_000), ..Lifetime::default() };
+            let cookies = CookieRule { ignored: true, sent };
+            storable(&ResponseHead::read(Fields::new(&bytes)), &lifetime, cookies).err()
+        };
+        let used = [(":status", "200"), ("vary", "Cookie")];
+        let begun = [(":status", "200"), ("vary", "Cookie"), ("set-cookie", "session=new")];
+        assert_eq!(check(&used, true), Some(NotStored::Vary));
+        assert_eq!((check(&used, false), check(&begun, true)), (None, None));
+    }
+
+    #[test]
     fn only_fields_of_the_response_itself_are_kept() {
         let bytes = block(&[
             (":status", "200"),
@@ -253,7 +273,8 @@ mod tests {
             ("x-envoy-upstream-service-time", "7"),
             ("x-app", "v"),
         ]);
-        let kept = stored_fields(Fields::new(&bytes), true).to_block();
-        assert_eq!(kept, block(&[("content-type", "application/json"), ("x-app", "v")]));
+        let mut kept = FieldsBuf::default();
+        stored_fields(&mut kept, Fields::new(&bytes), true);
+        assert_eq!(kept.to_block(), block(&[("content-type", "application/json"), ("x-app", "v")]));
     }
 }

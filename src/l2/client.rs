@@ -236,7 +236,7 @@ impl Client {
             if expiry_ms == 0 {
                 continue;
             }
-            let key = redis_key(&self.policy.key_prefix, entry.hash());
+            let key = redis_key(&self.policy.key_prefix, entry.key().hash());
             let value = encode(&entry, self.policy.compress_above);
             let expiry = expiry_ms.to_string();
             resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
