@@ -57,6 +57,23 @@ fn buf(fields: &[(Vec<u8>, Vec<u8>)]) -> FieldsBuf {
     fields.iter().map(|(name, value)| (&name[..], &value[..])).collect()
 }
 
+/// What an origin makes of a path: escapes decoded, whatever is none left alone.
+fn decoded(path: &[u8]) -> Vec<u8> {
+    let (mut out, mut rest) = (Vec::new(), path);
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = digits.filter(|d| *first == b'%' && d.bytes().all(|b| b.is_ascii_hexdigit()));
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            out.push(byte);
+            rest = after.get(2..).unwrap_or_default();
+        } else {
+            out.push(*first);
+            rest = after;
+        }
+    }
+    out
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -129,17 +146,12 @@ proptest! {
     }
 
     #[test]
-    fn normalising_twice_changes_nothing(path in "[/a%0-9A-Fz.~ ]{0,40}") {
+    fn normalising_changes_no_meaning(path in "[/a%0-9A-Fz.~ ]{0,40}") {
         let (mut once, mut twice) = (Vec::new(), Vec::new());
         normalise_path(&mut once, path.as_bytes());
         normalise_path(&mut twice, &once);
-        // `%25` stays encoded, so an escape that is decoded cannot make another one. Only a percent
-        // sign that belongs to no escape may find itself in front of decoded digits.
-        let stray = path.match_indices('%').any(|(at, _)| {
-            let digits = path.as_bytes().get(at + 1..at + 3);
-            !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit))
-        });
-        prop_assert!(once == twice || stray);
+        prop_assert_eq!(&once, &twice);
+        prop_assert_eq!(decoded(path.as_bytes()), decoded(&once));
     }
 
     #[test]
@@ -148,7 +160,7 @@ proptest! {
         let rules = KeyRules { scheme: true, authority: true, namespace: (*b"n").into() };
         let mut path = Vec::new();
         normalise_path(&mut path, head.path_and_query().0);
-        let names = QueryRule::only([&b"a"[..], b"b"].into_iter(), [&b"c"[..]].into_iter());
+        let names = QueryRule::only(&["a".into(), "b".into()], &["c".into()], &["b".into()]);
         for query in [QueryRule::All, names] {
             let mut out = Vec::new();
             if write_key(&mut out, &head, &path, &rules, &query).is_ok() {

@@ -18,8 +18,8 @@ pub use schema::{Cookies, Role, Transport, Unmatched};
 /// Everything that is wrong with it, each with the JSON path.
 pub fn load(bytes: &[u8]) -> Result<Policy, Vec<ConfigError>> {
     let value = wire::read(bytes).map_err(|message| vec![ConfigError::new("", message)])?;
-    let (config, mut errors) = parse::parse(value);
-    let policy = policy::compile(&config, &mut errors);
+    let (config, mut errors, removed) = parse::parse(value);
+    let policy = policy::compile(&config, &mut errors, &removed);
     if errors.is_empty() { Ok(policy) } else { Err(errors) }
 }
 

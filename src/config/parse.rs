@@ -35,18 +35,20 @@ impl fmt::Display for ConfigError {
 ///
 /// serde stops at the first error, so the culprit is taken out and the rest is tried again, until
 /// nothing is left to complain about. `T` must accept missing fields, which `serde(default)` gives.
-pub(super) fn parse<T: DeserializeOwned + Default>(mut value: Value) -> (T, Vec<ConfigError>) {
+pub(super) fn parse<T: DeserializeOwned + Default>(
+    mut value: Value,
+) -> (T, Vec<ConfigError>, Removed) {
     let mut errors = Vec::new();
     let mut removed = Removed::default();
     loop {
         let error = match serde_path_to_error::deserialize::<_, T>(&value) {
-            Ok(typed) => return (typed, errors),
+            Ok(typed) => return (typed, errors, removed),
             Err(error) => error,
         };
         let steps: Vec<Step> = steps(error.path());
         errors.push(ConfigError::new(removed.original(&steps), error.inner().to_string()));
         if !take_out(&mut value, &steps) {
-            return (T::default(), errors);
+            return (T::default(), errors, removed);
         }
         removed.note(steps);
     }
@@ -86,14 +88,26 @@ fn take_out(value: &mut Value, steps: &[Step]) -> bool {
 }
 
 /// Array elements taken out so far; later indices are shifted back by them for the reader.
-#[derive(Default)]
-struct Removed(Vec<(Vec<Step>, usize)>);
+#[derive(Debug, Default)]
+pub(super) struct Removed(Vec<(Vec<Step>, usize)>);
 
 impl Removed {
     fn note(&mut self, mut steps: Vec<Step>) {
         if let Some(Step::Index(index)) = steps.pop() {
             self.0.push((steps, index));
         }
+    }
+
+    /// The path in the configuration as it was written of one in what is left of it.
+    pub(super) fn written(&self, path: &str) -> String {
+        let mut steps = Vec::new();
+        for part in path.split('.') {
+            let mut names = part.split('[');
+            steps.extend(names.next().map(|name| Step::Field(name.to_owned())));
+            let indices = names.filter_map(|index| index.trim_end_matches(']').parse().ok());
+            steps.extend(indices.map(Step::Index));
+        }
+        self.original(&steps)
     }
 
     fn original(&self, steps: &[Step]) -> String {

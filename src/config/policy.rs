@@ -2,12 +2,15 @@
 
 use std::rc::Rc;
 
-use super::parse::ConfigError;
+use super::parse::{ConfigError, Removed};
 use super::router::Router;
 use super::schema::{self, Config, Cookies, Negative, Role, Route, Transport, Unmatched};
 use super::units::{ByteSize, Millis};
 use crate::http::key::{KeyRules, QueryRule};
 use crate::http::storable::Lifetime;
+
+/// What Envoy buffers of the answer to a callout, in bytes.
+const MAX_REPLY: u64 = 32 << 20;
 
 /// What one filter instance does, checked and ready.
 #[derive(Clone, Debug)]
@@ -78,8 +81,8 @@ pub struct Rule {
 impl Policy {
     /// The rule for a request; `path` is normalised and has no query.
     #[must_use]
-    pub fn rule(&self, method: &[u8], path: &[u8]) -> &Rc<Rule> {
-        let index = self.router.find(method, path);
+    pub fn rule(&self, method: &[u8], path: &[u8], query: &[u8]) -> &Rc<Rule> {
+        let index = self.router.find(method, path, query);
         index.and_then(|index| self.rules.get(index)).unwrap_or(&self.unmatched)
     }
 
@@ -92,8 +95,8 @@ impl Policy {
 }
 
 /// Checks what serde cannot see and builds the policy; every error is added to `errors`.
-pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>) -> Policy {
-    let mut check = Check { errors };
+pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &Removed) -> Policy {
+    let mut check = Check { errors, removed };
     if config.role.is_none() {
         check.missing("role", "one of cache, tunnel_open, tunnel_hold");
     }
@@ -111,7 +114,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>) -> Policy 
     for (index, route) in config.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
         check.route(&path, route);
-        match router.push(&route.methods, &route.path) {
+        match router.push(&route.methods, &route.path, &route.with_query) {
             Err(_) if route.path.is_empty() => check.missing(&format!("{path}.path"), "a path"),
             Err(message) => check.fail(&format!("{path}.path"), &message),
             Ok(()) => {}
@@ -153,9 +156,7 @@ fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
             negative_statuses: negative.map(|n| n.statuses.clone()).unwrap_or_default(),
         },
         query: route.query.as_ref().map_or(QueryRule::All, |query| {
-            QueryRule::only(query.include.iter().map(String::as_bytes), {
-                query.require.iter().map(String::as_bytes)
-            })
+            QueryRule::only(&query.include, &query.require, &query.ids)
         }),
         cookies: route.cookies.unwrap_or(defaults.cookies),
     }
@@ -163,12 +164,14 @@ fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
 
 struct Check<'a> {
     errors: &'a mut Vec<ConfigError>,
+    removed: &'a Removed,
 }
 
 impl Check<'_> {
     fn fail(&mut self, path: &str, message: &str) {
+        let path = &self.removed.written(path);
         // A value that serde already complained about was taken out: do not complain twice.
-        if !self.errors.iter().any(|error| error.path == path) {
+        if !self.errors.iter().any(|error| error.path == *path) {
             self.errors.push(ConfigError::new(path, message));
         }
     }
@@ -187,10 +190,11 @@ impl Check<'_> {
 
     fn negative(&mut self, path: &str, negative: &Negative) {
         for (index, status) in negative.statuses.iter().enumerate() {
-            if !(400..=599).contains(status) {
+            // Above these, what Envoy says itself could not be told from what the origin says.
+            if !(400..=499).contains(status) {
                 self.fail(
                     &format!("{path}.statuses[{index}]"),
-                    &format!("{status} is not a negative status (400 to 599)"),
+                    &format!("{status} is not a negative status (400 to 499)"),
                 );
             }
         }
@@ -216,13 +220,25 @@ impl Check<'_> {
             self.negative(&format!("{path}.negative"), negative);
         }
         if let Some(query) = &route.query {
-            let lists = [("include", &query.include), ("require", &query.require)];
-            for (list, names) in lists {
-                for (index, name) in names.iter().enumerate() {
-                    if name.is_empty() {
-                        self.fail(&format!("{path}.query.{list}[{index}]"), "is empty");
-                    }
+            self.names(&format!("{path}.query.include"), &query.include);
+            self.names(&format!("{path}.query.require"), &query.require);
+            self.names(&format!("{path}.query.ids"), &query.ids);
+            for (index, name) in query.ids.iter().enumerate() {
+                if !query.include.contains(name) && !query.require.contains(name) {
+                    self.fail(
+                        &format!("{path}.query.ids[{index}]"),
+                        &format!("{name:?} is neither in include nor in require"),
+                    );
                 }
+            }
+        }
+        self.names(&format!("{path}.with_query"), &route.with_query);
+    }
+
+    fn names(&mut self, path: &str, names: &[String]) {
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                self.fail(&format!("{path}[{index}]"), "is empty");
             }
         }
     }
@@ -248,6 +264,17 @@ impl Check<'_> {
         }
         if l2.timeout > Millis(60_000) {
             self.fail("l2.timeout", "must be at most 60s: a request waits that long");
+        }
+        let batch = u64::from(l2.max_batch).saturating_mul(l2.max_entry.0);
+        if batch > MAX_REPLY {
+            let (entries, each) = (l2.max_batch, l2.max_entry);
+            let (all, most) = (ByteSize(batch), ByteSize(MAX_REPLY));
+            self.fail(
+                "l2.max_batch",
+                &format!(
+                    "{entries} entries of {each} are {all}: Envoy drops a reply of more than {most}"
+                ),
+            );
         }
         if !(1.0..=1000.0).contains(&l2.ttl_factor) {
             self.fail("l2.ttl_factor", "must be between 1 and 1000");
@@ -302,7 +329,9 @@ mod tests {
             "routes": [
                 {"path": "games"},
                 {"methods": ["post"], "path": "/x"},
-                {"path": "/y", "negative": {"statuses": [200]}, "query": {"include": [""]}},
+                7,
+                {"path": "/y", "negative": {"statuses": ["x", 200]}, "query": {"include": [""]}},
+                {"path": "/z", "with_query": [""], "query": {"ids": ["gid"], "require": ["id"]}},
                 {},
             ],
         }));
@@ -319,13 +348,17 @@ mod tests {
             "routes[0].path: \"games\" is not a path template: it must start with /",
             "routes[1].methods[0]: \"post\" is not a method (they are case-sensitive: GET)",
             "routes[1].methods: only GET and HEAD can be cached: set bypass for other methods",
-            "routes[2].negative.statuses[0]: 200 is not a negative status (400 to 599)",
-            "routes[2].query.include[0]: is empty",
-            "routes[3].path: is required: a path",
+            "routes[2]: invalid type: integer `7`, expected struct Route",
+            "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
+            "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
+            "routes[3].query.include[0]: is empty",
+            "routes[4].query.ids[0]: \"gid\" is neither in include nor in require",
+            "routes[4].with_query[0]: is empty",
+            "routes[5].path: is required: a path",
         ] {
             assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
         }
-        assert_eq!(found.len(), 15, "{found:#?}");
+        assert_eq!(found.len(), 19, "{found:#?}");
     }
 
     #[test]
@@ -341,15 +374,15 @@ mod tests {
             "routes": [{"path": "/a"}, {"path": "/b", "ttl": "1s", "cookies": "respect"}],
         });
         let policy = load(config.to_string().as_bytes()).unwrap();
-        let a = policy.rule(b"GET", b"/a");
+        let a = policy.rule(b"GET", b"/a", b"");
         assert_eq!(a.lifetime.ttl_ms, Some(300_000));
         assert_eq!(
             (a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]),
             (9_000, &[404][..])
         );
-        let b = policy.rule(b"HEAD", b"/b");
+        let b = policy.rule(b"HEAD", b"/b", b"");
         assert_eq!((b.lifetime.ttl_ms, b.cookies), (Some(1_000), super::Cookies::Respect));
         // No rule: the response must say, whatever the defaults of routes are.
-        assert_eq!(policy.rule(b"GET", b"/c").lifetime.ttl_ms, None);
+        assert_eq!(policy.rule(b"GET", b"/c", b"").lifetime.ttl_ms, None);
     }
 }

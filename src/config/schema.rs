@@ -103,11 +103,11 @@ pub struct L2 {
     pub max_batch: u32,
     /// Bytes of stores waiting to be written, per worker; beyond it stores are skipped and counted.
     pub write_budget: ByteSize,
-    /// The largest response kept in L2.
+    /// The largest response kept in L2. As many as fit in a batch must fit in 32MiB.
     pub max_entry: ByteSize,
     /// Bodies from this size on are compressed (lz4) in Redis.
     pub compress_above: ByteSize,
-    /// How long Redis keeps an entry, as a multiple of its freshness lifetime (at least 1).
+    /// How long Redis keeps an entry, as a multiple of the freshness it has left (at least 1).
     pub ttl_factor: f64,
 }
 
@@ -122,7 +122,7 @@ impl Default for L2 {
             max_in_flight: 32,
             max_batch: 64,
             write_budget: ByteSize(4 << 20),
-            max_entry: ByteSize(1 << 20),
+            max_entry: ByteSize(256 << 10),
             compress_above: ByteSize(2 << 10),
             ttl_factor: 1.0,
         }
@@ -226,6 +226,8 @@ pub struct Query {
     pub include: Vec<String>,
     /// Cached only if each of these is present and not empty; they count as included.
     pub require: Vec<String>,
+    /// Those of both lists that are ids: cached only if a value is a positive decimal number.
+    pub ids: Vec<String>,
 }
 
 /// One rule.
@@ -236,6 +238,8 @@ pub struct Route {
     pub path: String,
     /// Methods; none means `GET`, and `GET` covers `HEAD`.
     pub methods: Vec<String>,
+    /// The rule is only for requests that carry each of these query parameters, not empty.
+    pub with_query: Vec<String>,
     /// Passes requests straight through.
     pub bypass: bool,
     /// Freshness lifetime where the response does not say; none means `defaults.ttl`.

@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::{Bypass, Fill, Outcome, Worker};
+use super::fill::{Fill, Limits};
+use super::{Bypass, Outcome, Worker};
 use crate::config::{Cookies, Policy, Rule};
 use crate::entry::{Entry, Meta, decode};
 use crate::http::cache_status::{self, Forward};
@@ -48,8 +49,9 @@ impl Exchange {
         worker: &mut Worker,
     ) -> Begin {
         worker.path.clear();
-        normalise_path(&mut worker.path, head.path_and_query().0);
-        let rule = policy.rule(head.method, &worker.path);
+        let (path, query) = head.path_and_query();
+        normalise_path(&mut worker.path, path);
+        let rule = policy.rule(head.method, &worker.path, query.unwrap_or_default());
         if let Err(reason) = cacheable(head, ended, rule).and_then(|()| {
             let query = &rule.query;
             write_key(&mut worker.key, head, &worker.path, &policy.key, query).map_err(Into::into)
@@ -163,15 +165,23 @@ impl Exchange {
         self.fill.is_some()
     }
 
-    /// A chunk of the body streamed by.
-    pub fn chunk(&mut self, data: Vec<u8>, worker: &mut Worker) {
-        let Some(mut fill) = self.fill.take() else { return };
-        match fill.chunk(data, self.policy.fill_budget, worker) {
-            Ok(()) => self.fill = Some(fill),
+    /// A chunk of the body, `len` bytes, streams by; false if it is not wanted after all.
+    pub fn wants_chunk(&mut self, len: usize, worker: &mut Worker) -> bool {
+        let Some(fill) = &mut self.fill else { return false };
+        match fill.reserve(len, worker) {
+            Ok(()) => true,
             Err(reason) => {
-                fill.abandon(worker);
-                worker.counters.count(Counter::NotStored(reason));
+                self.give_up(reason, worker);
+                false
             }
+        }
+    }
+
+    /// The chunk just announced; none if it could not be copied, and the response is not stored.
+    pub fn chunk(&mut self, data: Option<Vec<u8>>, worker: &mut Worker) {
+        match (&mut self.fill, data) {
+            (Some(fill), Some(data)) => fill.chunk(data),
+            _ => self.give_up(NotStored::Incomplete, worker),
         }
     }
 
@@ -191,17 +201,16 @@ impl Exchange {
         }
     }
 
-    /// The body cannot be copied any further.
-    pub fn give_up(&mut self, worker: &mut Worker) {
-        if let Some(fill) = self.fill.take() {
-            fill.abandon(worker);
-            worker.counters.count(Counter::NotStored(NotStored::Incomplete));
-        }
-    }
-
     /// The stream is gone, finished or not.
     pub fn abandon(mut self, worker: &mut Worker) {
-        self.give_up(worker);
+        self.give_up(NotStored::Incomplete, worker);
+    }
+
+    fn give_up(&mut self, reason: NotStored, worker: &mut Worker) {
+        if let Some(fill) = self.fill.take() {
+            fill.abandon(worker);
+            worker.counters.count(Counter::NotStored(reason));
+        }
     }
 
     fn plan(
@@ -223,7 +232,8 @@ impl Exchange {
             age_s: found.age_s,
         };
         stored_fields(&mut worker.fields, head.fields, ignored);
-        Fill::new(meta, worker.fields.to_block(), head.content_length, self.policy.max_fill())
+        let limits = Limits { entry: self.policy.max_fill(), worker: self.policy.fill_budget };
+        Fill::new(meta, worker.fields.to_block(), head.content_length, limits, worker)
     }
 }
 

@@ -5,7 +5,6 @@ mod fill;
 mod worker;
 
 pub use exchange::{Begin, Exchange};
-pub use fill::Fill;
 pub use worker::Worker;
 
 use crate::closed_enum::closed_enum;
@@ -46,6 +45,8 @@ closed_enum! {
         KeyTooLong => "key_too_long",
         /// A query parameter that the route requires is missing or empty.
         ParameterMissing => "parameter_missing",
+        /// A query parameter that should be an id is none.
+        NotAnId => "not_an_id",
     }
 }
 
@@ -55,6 +56,7 @@ impl From<KeyRefusal> for Bypass {
             KeyRefusal::NoPath => Self::NoPath,
             KeyRefusal::TooLong => Self::KeyTooLong,
             KeyRefusal::ParameterMissing => Self::ParameterMissing,
+            KeyRefusal::NotAnId => Self::NotAnId,
         }
     }
 }

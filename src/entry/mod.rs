@@ -7,6 +7,9 @@ pub use codec::{DecodeError, decode, encode, encoded_len_limit};
 use crate::http::fields::Fields;
 use crate::http::key::Key;
 
+/// How far the clocks of two instances may be apart.
+const SKEW_MS: u64 = 1_000;
+
 /// What an entry knows besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -84,10 +87,11 @@ impl Entry {
         self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed()).div_euclid(1000)
     }
 
-    /// Whether it may be served without asking anyone.
+    /// Whether it may be served without asking anyone. One that seems to come from the future is
+    /// not: a clock was set back, and how old it is cannot be told.
     #[must_use]
     pub const fn is_fresh(&self, now_ms: u64) -> bool {
-        now_ms < self.meta.fresh_until_ms
+        now_ms < self.meta.fresh_until_ms && now_ms.saturating_add(SKEW_MS) >= self.meta.stored_ms
     }
 
     /// Its `Age` in seconds (RFC 9111, 4.2.3); a clock set back counts as no time passed.
@@ -124,6 +128,7 @@ mod tests {
         let entry = sample("k", b"");
         assert_eq!((entry.age_s(1_010_500), entry.ttl_s(1_010_500)), (12, 49));
         assert!(entry.is_fresh(1_059_999) && !entry.is_fresh(1_060_000));
+        assert!(entry.is_fresh(999_000) && !entry.is_fresh(998_999));
         assert_eq!((entry.age_s(0), entry.ttl_s(1_061_000)), (2, -1));
     }
 }

@@ -3,6 +3,7 @@
 
 mod meters;
 mod module;
+mod reply;
 mod root;
 mod stream;
 #[cfg(test)]

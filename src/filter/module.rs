@@ -5,18 +5,18 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::meters::Meters;
+use super::reply::Reply;
 use super::root::Root;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::{self, Policy, Role};
-use crate::engine::{Begin, Bypass, Exchange, Worker};
+use crate::engine::{Begin, Exchange, Worker};
 use crate::entry::Entry;
 use crate::host::{Action, Buffer, FieldMap, Host};
-use crate::http::cache_status::{self, Forward};
-use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::fields::Fields;
 use crate::http::request::RequestHead;
 use crate::l2::{Answer, L2Error};
-use crate::observe::{Counter, Histogram, L2Store};
+use crate::observe::{Counter, Histogram, L2Lookup, L2Store};
 
 /// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
 const TICK_MS: u32 = 50;
@@ -33,10 +33,7 @@ pub struct Module<H> {
     meters: Option<Meters>,
     /// Makes this VM's queue names its own.
     nonce: u64,
-    // Of the answer at hand: kept, so that a hit allocates nothing.
-    fields: FieldsBuf,
-    block: Vec<u8>,
-    text: Vec<u8>,
+    reply: Reply,
 }
 
 impl<H: Host> Module<H> {
@@ -49,9 +46,7 @@ impl<H: Host> Module<H> {
             streams: HashMap::new(),
             meters: None,
             nonce: seed.rotate_left(32),
-            fields: FieldsBuf::default(),
-            block: Vec::new(),
-            text: Vec::new(),
+            reply: Reply::default(),
         }
     }
 
@@ -79,7 +74,7 @@ impl<H: Host> Module<H> {
                 return false;
             }
         };
-        let (role, budget) = (policy.role, policy.l1_budget);
+        let role = policy.role;
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
@@ -87,7 +82,7 @@ impl<H: Host> Module<H> {
             return false;
         }
         if role == Role::Cache {
-            self.worker.l1.set_budget(budget);
+            self.set_l1_budget();
             if self.meters.is_none() {
                 self.meters = Some(Meters::define(&self.host));
             }
@@ -201,25 +196,18 @@ impl<H: Host> Module<H> {
         let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
         let Some(root) = self.roots.get_mut(root_id) else { return };
         let Some(policy) = &root.policy else { return };
-        self.text.clear();
         match stream {
             Stream::New | Stream::AwaitingL2(_) => {}
             Stream::Bypassed(reason) => {
-                let why = match reason {
-                    Bypass::Method => Forward::Method,
-                    _ => Forward::Bypass,
-                };
-                let (name, detail) = (&policy.cache_name, Some(reason.as_str()));
-                cache_status::write_forwarded(&mut self.text, name, why, 0, false, detail);
-                add_status(&self.host, policy, &self.text, "BYPASS", None);
+                self.reply.bypass(&self.host, policy, *reason);
                 self.streams.remove(&context);
             }
             Stream::Forwarded(exchange) => {
                 let Ok(block) = self.host.fields(FieldMap::Response) else { return };
                 let now_ms = self.host.now_ms();
-                let fields = Fields::new(&block);
-                exchange.respond(fields, now_ms, &mut self.worker, &mut self.text);
-                add_status(&self.host, policy, &self.text, "MISS", Some(exchange.hash()));
+                let status = self.reply.begin_status();
+                exchange.respond(Fields::new(&block), now_ms, &mut self.worker, status);
+                self.reply.miss(&self.host, policy, exchange.hash());
                 if ended || !exchange.wants_body() {
                     self.finish(context);
                 }
@@ -230,12 +218,9 @@ impl<H: Host> Module<H> {
     /// A chunk of a response's body streams by.
     pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
         let Some((_, Stream::Forwarded(exchange))) = self.streams.get_mut(&context) else { return };
-        if len > 0 {
-            match self.host.buffer(Buffer::ResponseBody, len) {
-                Ok(data) if data.len() == len => exchange.chunk(data, &mut self.worker),
-                // A chunk that cannot be copied leaves a hole: the response is not stored.
-                _ => exchange.give_up(&mut self.worker),
-            }
+        if len > 0 && exchange.wants_chunk(len, &mut self.worker) {
+            let data = self.host.buffer(Buffer::ResponseBody, len).ok();
+            exchange.chunk(data.filter(|data| data.len() == len), &mut self.worker);
         }
         if end_of_stream || !exchange.wants_body() {
             self.finish(context);
@@ -254,18 +239,32 @@ impl<H: Host> Module<H> {
     /// `root` must be the context at hand.
     fn sweep(&mut self, root: u32) {
         let Self { host, worker, streams, roots, .. } = self;
-        if streams.is_empty() {
-            return;
-        }
         let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
         for (_, (_, stream)) in ended {
-            if let Stream::AwaitingL2(exchange) | Stream::Forwarded(exchange) = stream {
-                exchange.abandon(worker);
+            match stream {
+                Stream::AwaitingL2(exchange) => {
+                    worker.counters.count(Counter::L2(L2Lookup::Abandoned));
+                    exchange.abandon(worker);
+                }
+                Stream::Forwarded(exchange) => exchange.abandon(worker),
+                Stream::New | Stream::Bypassed(_) => {}
             }
         }
+        let known = roots.len();
         roots.retain(|id, _| host.set_context(*id).is_ok());
+        let changed = roots.len() != known;
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
+        if changed {
+            self.set_l1_budget();
+        }
+    }
+
+    /// The filters of a VM share one L1: it is as large as the largest of them wants it.
+    fn set_l1_budget(&mut self) {
+        let policies = self.roots.values().filter_map(|root| root.policy.as_ref());
+        let budgets = policies.filter(|p| p.role == Role::Cache).map(|p| p.l1_budget);
+        self.worker.l1.set_budget(budgets.max().unwrap_or(0));
     }
 
     /// Nothing more is wanted of a stream; what it stored goes on to L2.
@@ -325,6 +324,7 @@ impl<H: Host> Module<H> {
         // A client that left in this very turn has a context still, but nothing behind it.
         if self.host.set_context(context).is_err() || self.host.has_ended() {
             self.streams.remove(&context);
+            self.worker.counters.count(Counter::L2(L2Lookup::Abandoned));
             return exchange.abandon(&mut self.worker);
         }
         let entry = match found {
@@ -351,22 +351,7 @@ impl<H: Host> Module<H> {
 
     /// Answers the stream at hand with an entry; false if it must do without.
     fn serve(&mut self, policy: &Policy, entry: &Entry, level: &str, now_ms: u64) -> bool {
-        let ttl_s = entry.ttl_s(now_ms);
-        self.fields.clear();
-        self.fields.extend(entry.fields());
-        self.text.clear();
-        cache_status::write_hit(&mut self.text, &policy.cache_name, ttl_s, level);
-        self.fields.push(b"cache-status", &self.text);
-        self.fields.push(b"age", itoa::Buffer::new().format(entry.age_s(now_ms)).as_bytes());
-        if policy.x_cache_status {
-            self.fields.push(b"x-cache-status", b"HIT");
-        }
-        if policy.x_cache_key {
-            self.fields.push(b"x-cache-key", &short_hash(entry.key().hash()));
-        }
-        self.block.clear();
-        self.fields.write(&mut self.block);
-        let sent = self.host.respond(entry.meta().status, &self.block, entry.body());
+        let sent = self.reply.hit(&self.host, policy, entry, level, now_ms);
         if let Err(error) = &sent {
             self.log_error(&format!("a hit cannot be sent: {error}"));
         }
@@ -381,22 +366,4 @@ impl<H: Host> Module<H> {
     fn log_error(&self, text: &str) {
         self.host.log(log::Level::Error, &format!("tiercel: {text}"));
     }
-}
-
-fn add_status(host: &impl Host, policy: &Policy, text: &[u8], x_status: &str, hash: Option<u128>) {
-    // A response that cannot take a field goes out without it.
-    let _ = host.add_field(FieldMap::Response, b"cache-status", text);
-    if policy.x_cache_status {
-        let _ = host.set_field(FieldMap::Response, b"x-cache-status", x_status.as_bytes());
-    }
-    if let Some(hash) = hash.filter(|_| policy.x_cache_key) {
-        let _ = host.set_field(FieldMap::Response, b"x-cache-key", &short_hash(hash));
-    }
-}
-
-/// The first eight hex digits of a key's hash.
-fn short_hash(hash: u128) -> [u8; 8] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let nibble = |n: usize| (hash >> (124 - 4 * n) & 15) as usize;
-    std::array::from_fn(|n| DIGITS.get(nibble(n)).copied().unwrap_or_default())
 }

@@ -52,7 +52,11 @@ impl Root {
     /// Queues a look-up in L2; false if the request must do without.
     pub(super) fn look_up(&mut self, host: &impl Host, ticket: Ticket, hash: u128) -> bool {
         let Some(l2) = &mut self.l2 else { return false };
-        l2.client.look_up(ticket, hash) && l2.wake(host)
+        let queued = l2.client.look_up(ticket, hash);
+        if queued {
+            l2.wake(host);
+        }
+        queued
     }
 
     /// Whether there is an L2.
@@ -140,13 +144,12 @@ impl Root {
 }
 
 impl L2 {
-    /// Posts a message to ourselves, once: `on_queue_ready` then flushes what has come together.
-    fn wake(&mut self, host: &impl Host) -> bool {
+    /// Posts a message to ourselves, once: `on_queue_ready` then flushes what has come together. If
+    /// even that fails, the next tick flushes.
+    fn wake(&mut self, host: &impl Host) {
         if !self.woken {
             self.woken = host.enqueue(self.queue, b"1").is_ok();
         }
-        // If even that fails, the next tick flushes.
-        true
     }
 }
 

@@ -7,7 +7,6 @@
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::request::RequestHead;
-use crate::closed_enum::closed_enum;
 
 /// Keys longer than this are not cached.
 pub const MAX_KEY: usize = 8 << 10;
@@ -37,22 +36,31 @@ pub enum QueryRule {
     /// The whole query string, in its order.
     All,
     /// Only these, sorted by name, first of duplicates.
-    Only {
-        /// The names that count, sorted, each with whether it must be present and not empty.
-        names: Vec<(Box<[u8]>, bool)>,
-    },
+    Only(Vec<Parameter>),
 }
 
-closed_enum! {
-    /// Why a request has no key.
-    pub enum KeyRefusal {
-        /// No path: `*`, an authority form, or nothing.
-        NoPath => "no_path",
-        /// Longer than [`MAX_KEY`].
-        TooLong => "key_too_long",
-        /// A parameter that the rule requires is missing or empty.
-        ParameterMissing => "parameter_missing",
-    }
+/// A query parameter that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Its name, decoded.
+    pub name: Box<[u8]>,
+    /// Whether it must be present and not empty.
+    pub required: bool,
+    /// Whether its value must be an id: a positive decimal number.
+    pub id: bool,
+}
+
+/// Why a request has no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// No path: `*`, an authority form, or nothing.
+    NoPath,
+    /// Longer than [`MAX_KEY`].
+    TooLong,
+    /// A parameter that the rule requires is missing or empty.
+    ParameterMissing,
+    /// A parameter that should be an id is none.
+    NotAnId,
 }
 
 impl Key {
@@ -79,21 +87,25 @@ impl Key {
 }
 
 impl QueryRule {
-    /// Parameters that count, and those among them that must be there.
-    pub fn only<'a>(
-        include: impl Iterator<Item = &'a [u8]>,
-        require: impl Iterator<Item = &'a [u8]>,
-    ) -> Self {
-        let mut names: Vec<(Box<[u8]>, bool)> = require.map(|name| (name.into(), true)).collect();
-        names.extend(include.map(|name| (name.into(), false)));
-        names.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1))); // required first
-        names.dedup_by(|later, first| later.0 == first.0);
-        Self::Only { names }
+    /// Parameters that count, those that must be there, and those of both that must be ids.
+    #[must_use]
+    pub fn only(include: &[String], require: &[String], ids: &[String]) -> Self {
+        let parameter = |name: &String, required| Parameter {
+            name: name.as_bytes().into(),
+            required,
+            id: ids.contains(name),
+        };
+        let mut all: Vec<_> = require.iter().map(|name| parameter(name, true)).collect();
+        all.extend(include.iter().map(|name| parameter(name, false)));
+        all.sort_by(|a, b| a.name.cmp(&b.name).then(b.required.cmp(&a.required)));
+        all.dedup_by(|later, first| later.name == first.name);
+        Self::Only(all)
     }
 }
 
 /// Appends `path` with its percent-encoding normalised: unreserved characters decoded, hex digits
-/// in upper case, anything malformed left as it is.
+/// in upper case. A path with a malformed escape is left as it is: decoding its sound part could
+/// make it equal to a path that means something else.
 pub fn normalise_path(out: &mut Vec<u8>, path: &[u8]) {
     normalise(out, path);
 }
@@ -137,35 +149,36 @@ pub fn write_key(
             out.push(b'?');
             normalise(out, text);
         }
-        (QueryRule::Only { names }, text) => selected(out, names, text.unwrap_or_default())?,
+        (QueryRule::Only(all), text) => selected(out, all, text.unwrap_or_default())?,
     }
     if out.len() > MAX_KEY { Err(KeyRefusal::TooLong) } else { Ok(()) }
 }
 
+/// The raw value of the first query parameter called `name`; empty if it has none.
+#[must_use]
+pub fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let mut parts = pair.splitn(2, |b| *b == b'=');
+        let raw = parts.next().unwrap_or_default();
+        // Names rarely carry percent-encoding: decode only those that do.
+        let same = if raw.contains(&b'%') || raw.contains(&b'+') {
+            let mut decoded = Vec::new();
+            decode_form(&mut decoded, raw);
+            decoded == name
+        } else {
+            raw == name
+        };
+        same.then(|| parts.next().unwrap_or_default())
+    })
+}
+
 /// Appends the parameters that count.
-fn selected(
-    out: &mut Vec<u8>,
-    names: &[(Box<[u8]>, bool)],
-    query: &[u8],
-) -> Result<(), KeyRefusal> {
+fn selected(out: &mut Vec<u8>, all: &[Parameter], query: &[u8]) -> Result<(), KeyRefusal> {
     let mut separator = b'?';
-    let mut decoded = Vec::new();
-    for (name, required) in names {
-        let found = query.split(|b| *b == b'&').find_map(|pair| {
-            let mut parts = pair.splitn(2, |b| *b == b'=');
-            let raw = parts.next().unwrap_or_default();
-            // Names rarely carry percent-encoding: decode only those that do.
-            let same = if raw.contains(&b'%') || raw.contains(&b'+') {
-                decoded.clear();
-                decode_form(&mut decoded, raw);
-                *decoded == **name
-            } else {
-                *raw == **name
-            };
-            same.then(|| parts.next().unwrap_or_default())
-        });
-        match found {
+    for Parameter { name, required, id } in all {
+        match parameter(query, name) {
             None | Some([]) if *required => return Err(KeyRefusal::ParameterMissing),
+            Some(value) if *id && !is_id(value) => return Err(KeyRefusal::NotAnId),
             None => {}
             Some(value) => {
                 out.push(separator);
@@ -179,6 +192,11 @@ fn selected(
     Ok(())
 }
 
+/// A positive decimal number.
+fn is_id(value: &[u8]) -> bool {
+    value.iter().all(u8::is_ascii_digit) && value.iter().any(|digit| *digit != b'0')
+}
+
 /// A configured name may hold `=` or `&`: encoded, it cannot be taken for a separator.
 fn encode_name(out: &mut Vec<u8>, name: &[u8]) {
     name.iter().for_each(|byte| push_normalised(out, *byte));
@@ -190,17 +208,16 @@ fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
 }
 
 fn normalise(out: &mut Vec<u8>, text: &[u8]) {
-    let mut rest = text;
+    let (start, mut rest) = (out.len(), text);
     while let Some(at) = rest.iter().position(|b| *b == b'%') {
         let (plain, escaped) = rest.split_at(at);
+        let Some((byte, after)) = escape(escaped) else {
+            out.truncate(start);
+            return out.extend_from_slice(text);
+        };
         out.extend_from_slice(plain);
-        if let Some((byte, after)) = escape(escaped) {
-            push_normalised(out, byte);
-            rest = after;
-        } else {
-            out.push(b'%');
-            rest = escaped.get(1..).unwrap_or_default();
-        }
+        push_normalised(out, byte);
+        rest = after;
     }
     out.extend_from_slice(rest);
 }
@@ -260,7 +277,8 @@ mod tests {
     }
 
     fn only(include: &[&str], require: &[&str]) -> QueryRule {
-        QueryRule::only(include.iter().map(|n| n.as_bytes()), require.iter().map(|n| n.as_bytes()))
+        let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
+        QueryRule::only(&names(include), &names(require), &names(&["game_gid"]))
     }
 
     #[test]
@@ -272,6 +290,7 @@ mod tests {
             ("/a%2fb", "http://api.example/a%2Fb"),
             ("/a%2", "http://api.example/a%2"),
             ("/a%zz%", "http://api.example/a%zz%"),
+            ("/a%%32%35", "http://api.example/a%%32%35"), // not /a%25
             ("/a?b=%7e&a", "http://api.example/a?b=~&a"),
             ("/a?", "http://api.example/a?"),
             ("//a", "http://api.example//a"),
@@ -304,6 +323,17 @@ mod tests {
         assert_eq!(key("/e?game_gid=7", &rule).as_deref(), Ok("http://api.example/e?game_gid=7"));
         for target in ["/e", "/e?page=1", "/e?game_gid=", "/e?game_gid&page=1"] {
             assert_eq!(key(target, &rule), Err(KeyRefusal::ParameterMissing), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_should_be_an_id_is_one_or_has_no_key() {
+        for rule in [only(&["game_gid"], &[]), only(&[], &["game_gid"])] {
+            for value in ["abc", "0", "000", "10000147.0", "-1", "%31", "+1", " 1"] {
+                let found = key(&format!("/e?game_gid={value}"), &rule);
+                assert_eq!(found, Err(KeyRefusal::NotAnId), "{value}");
+            }
+            assert!(key("/e?game_gid=0010", &rule).is_ok());
         }
     }
 

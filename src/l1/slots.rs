@@ -122,9 +122,8 @@ impl<V> Slots<V> {
         Some(index)
     }
 
-    /// Frees a slot and returns its value.
-    pub(super) fn remove(&mut self, index: u32) -> Option<V> {
-        self.unlink(index);
+    /// Frees a slot that is in no queue and returns its value.
+    pub(super) fn release(&mut self, index: u32) -> Option<V> {
         let free = self.free;
         let slot = self.get_mut(index)?;
         slot.next = free;
@@ -136,7 +135,7 @@ impl<V> Slots<V> {
     /// Puts a newer value in a slot, which goes to the end of its queue and keeps its uses.
     pub(super) fn replace(&mut self, index: u32, value: V, weight: u32) {
         let Some(queue) = self.get(index).map(Slot::queue) else { return };
-        self.unlink(index);
+        self.detach(index);
         if let Some(slot) = self.get_mut(index) {
             (slot.value, slot.weight) = (Some(value), weight);
         }
@@ -145,7 +144,7 @@ impl<V> Slots<V> {
 
     /// Moves a slot to the end of a queue.
     pub(super) fn requeue(&mut self, index: u32, queue: Queue, uses: u8) {
-        self.unlink(index);
+        self.detach(index);
         self.push_back(index, queue);
         if let Some(slot) = self.get_mut(index) {
             slot.uses = uses;
@@ -159,7 +158,8 @@ impl<V> Slots<V> {
         }
     }
 
-    fn push_back(&mut self, index: u32, queue: Queue) {
+    /// Puts a slot that is in no queue at the end of one.
+    pub(super) fn push_back(&mut self, index: u32, queue: Queue) {
         let last = self.list(queue).last;
         let Some(slot) = self.get_mut(index) else { return };
         (slot.queue, slot.previous, slot.next) = (queue, last, NONE);
@@ -175,7 +175,8 @@ impl<V> Slots<V> {
         }
     }
 
-    fn unlink(&mut self, index: u32) {
+    /// Takes a slot out of its queue.
+    pub(super) fn detach(&mut self, index: u32) {
         let Some(slot) = self.get(index) else { return };
         let (queue, previous, next, weight) = (slot.queue, slot.previous, slot.next, slot.weight);
         if let Some(before) = self.get_mut(previous) {
@@ -235,7 +236,10 @@ mod tests {
         slots.replace(index[1], 100, 30);
         assert_eq!((slots.first(Queue::Small), slots.first(Queue::Main)), (Some(2), Some(0)));
         assert_eq!((slots.weight(Queue::Small), slots.weight(Queue::Main)), (410, 10));
-        assert_eq!((slots.remove(5), slots.remove(index[0])), (Some(5), Some(0)));
+        for n in [5, index[0]] {
+            slots.detach(n);
+            assert_eq!(slots.release(n), Some(n));
+        }
         slots.validate(|_, _| ());
         assert_eq!((slots.add(7, 0, 1), slots.add(8, 0, 1)), (Some(0), Some(5)));
         assert_eq!((slots.count(), slots.get(0).unwrap().uses), (40, 0));

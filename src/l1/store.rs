@@ -35,6 +35,8 @@ pub struct Store<V> {
     hasher: FixedState,
     budget: usize,
     evictions: u64,
+    /// Slots that a newcomer would take the place of, with their queues; kept for its memory.
+    leaving: Vec<(u32, Queue)>,
 }
 
 impl<V: Stored> Store<V> {
@@ -53,6 +55,7 @@ impl<V: Stored> Store<V> {
             hasher,
             budget,
             evictions: 0,
+            leaving: Vec::new(),
         }
     }
 
@@ -99,12 +102,6 @@ impl<V: Stored> Store<V> {
         slot.value.as_ref()
     }
 
-    /// Takes the value for `key` out.
-    pub fn remove(&mut self, key: &[u8]) -> Option<V> {
-        let index = self.find(self.hash(key), key)?;
-        self.take(index)
-    }
-
     /// Stores `value` under its key, replacing what was there. A newcomer may be refused if what it
     /// would push out is asked for more often; what is larger than the budget always is. Returns
     /// whether it is held now.
@@ -117,17 +114,11 @@ impl<V: Stored> Store<V> {
                 None => self.admit(value, hash, charged),
             },
             (Some(index), _) => {
-                self.take(index);
+                self.evict(index);
                 false
             }
             (None, _) => false,
         }
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        let evictions = self.evictions;
-        *self = Self { evictions, ..Self::with_hasher(self.budget, self.hasher.clone()) };
     }
 
     fn hash(&self, key: &[u8]) -> u64 {
@@ -160,20 +151,38 @@ impl<V: Stored> Store<V> {
         } else {
             self.share.restart();
         }
-        while self.weight() > room {
-            let Some((victim, queue)) = self.victim() else { return false };
-            let fame = self.slots.get(victim).map_or(0, |slot| self.sketch.estimate(slot.hash));
-            if fame > frequency {
-                // The victim stays, with a fresh wait where it was.
-                self.slots.requeue(victim, queue, 0);
-                return false;
+        let fits = self.make_room(room, frequency);
+        let mut leaving = std::mem::take(&mut self.leaving);
+        for (index, queue) in leaving.drain(..) {
+            if fits {
+                self.forget(index);
+            } else {
+                self.slots.push_back(index, queue); // a fresh wait where it was
             }
-            self.evict(victim);
+        }
+        self.leaving = leaving;
+        if !fits {
+            return false;
         }
         let Some(index) = self.slots.add(value, hash, weight) else { return false };
         self.sketch.grow(self.slots.count());
         let slots = &self.slots;
         self.table.insert_unique(hash, index, |i| slots.get(*i).map_or(0, |slot| slot.hash));
+        true
+    }
+
+    /// Takes out of their queues those whose place a newcomer asked for `frequency` times would
+    /// take; false if one of them is asked for more often. Nobody is gone yet.
+    fn make_room(&mut self, room: usize, frequency: u8) -> bool {
+        while self.weight() > room {
+            let Some((victim, queue)) = self.victim() else { return false };
+            let fame = self.slots.get(victim).map_or(0, |slot| self.sketch.estimate(slot.hash));
+            self.slots.detach(victim);
+            self.leaving.push((victim, queue));
+            if fame > frequency {
+                return false;
+            }
+        }
         true
     }
 
@@ -196,16 +205,18 @@ impl<V: Stored> Store<V> {
     }
 
     fn evict(&mut self, index: u32) {
-        self.take(index);
-        self.evictions += 1;
+        self.slots.detach(index);
+        self.forget(index);
     }
 
-    fn take(&mut self, index: u32) -> Option<V> {
-        let hash = self.slots.get(index)?.hash;
+    /// Drops a value whose slot is in no queue.
+    fn forget(&mut self, index: u32) {
+        let Some(hash) = self.slots.get(index).map(|slot| slot.hash) else { return };
         if let Ok(found) = self.table.find_entry(hash, |i| *i == index) {
             found.remove();
         }
-        self.slots.remove(index)
+        self.slots.release(index);
+        self.evictions += 1;
     }
 
     /// Checks every invariant; for tests and fuzzing.
@@ -249,15 +260,30 @@ mod tests {
     }
 
     #[test]
-    fn keeps_replaces_and_removes() {
+    fn keeps_and_replaces() {
         let mut store = Store::new(100, 1);
         store.insert(item(1, 10));
         store.insert(item(1, 20));
         assert_eq!((store.len(), store.weight()), (1, 20));
-        assert_eq!(store.remove(&1_u64.to_le_bytes()), Some(item(1, 20)));
-        assert!(store.is_empty() && store.remove(&1_u64.to_le_bytes()).is_none());
-        store.insert(item(2, 101));
+        // What no longer fits goes, and nothing takes its place.
+        assert!(!store.insert(item(1, 101)) && !store.insert(item(2, 101)));
         assert!(store.is_empty());
+        store.validate();
+    }
+
+    #[test]
+    fn a_newcomer_that_is_refused_costs_nobody_the_place() {
+        let mut store = Store::new(100, 1);
+        for key in 0..10 {
+            store.insert(item(key, 10));
+        }
+        // The second to go is asked for more often than the newcomer, the first is not.
+        let hash = store.hash(&1_u64.to_le_bytes());
+        for _ in 0..5 {
+            store.sketch.increment(hash);
+        }
+        assert!(!store.insert(item(99, 50)));
+        assert_eq!((store.len(), store.evictions()), (10, 0));
         store.validate();
     }
 
@@ -332,8 +358,7 @@ mod tests {
         for step in 0..20_000 {
             let key = random(300);
             match random(10) {
-                0 => drop(store.remove(&key.to_le_bytes())),
-                1..=5 => {
+                0..=5 => {
                     has(&mut store, key);
                 }
                 _ => {
@@ -348,10 +373,5 @@ mod tests {
         store.set_budget(0);
         store.validate();
         assert!(store.is_empty() && store.evictions() > 1_000);
-        store.set_budget(100);
-        store.insert(item(1, 10));
-        store.clear();
-        assert!(store.is_empty() && store.weight() == 0);
-        store.validate();
     }
 }

@@ -123,7 +123,7 @@ impl Client {
             return Some(self.lookup_call());
         }
         if self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty()) {
-            return self.store_call(now_ms);
+            return Some(self.store_call(now_ms));
         }
         None
     }
@@ -217,7 +217,7 @@ impl Client {
         Call { body, waiting: Waiting::Lookups(tickets) }
     }
 
-    fn store_call(&mut self, now_ms: u64) -> Option<Call> {
+    fn store_call(&mut self, now_ms: u64) -> Call {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
         let mut count = 0;
         while let Some(entry) = self.stores.front() {
@@ -231,22 +231,16 @@ impl Client {
                 clippy::cast_precision_loss,
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss
-            )]
-            let expiry_ms = (left_ms as f64 * self.policy.ttl_factor) as u64; // a TTL needs no exactness
-            if expiry_ms == 0 {
-                continue;
-            }
+            )] // a TTL needs no exactness
+            let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64).max(1);
             let key = redis_key(&self.policy.key_prefix, entry.key().hash());
             let value = encode(&entry, self.policy.compress_above);
             let expiry = expiry_ms.to_string();
             resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
             count += 1;
         }
-        if count == 0 {
-            return None;
-        }
         resp::command(&mut body, &[b"QUIT"]);
-        Some(Call { body, waiting: Waiting::Stores(count) })
+        Call { body, waiting: Waiting::Stores(count) }
     }
 
     fn begin(&self, capacity: usize) -> Vec<u8> {
@@ -381,9 +375,10 @@ mod tests {
         assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n90000\r\n"), "{text}");
         client.sent(call, 1, 0);
         assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
-        // Stale before it could be written: nothing to send.
+        // Stale before it could be written: gone at once, and counted as every other.
         assert!(client.store(Rc::new(sample("k", b"body"))));
-        assert!(client.next_call(2_000_000, true).is_none());
+        let call = client.next_call(2_000_000, true).unwrap();
+        assert!(String::from_utf8_lossy(&call.body).contains("PX\r\n$1\r\n1\r\n"));
         assert!(!client.store(Rc::new(sample("k", &[0; 2_000]))));
     }
 

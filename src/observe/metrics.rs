@@ -35,6 +35,8 @@ closed_enum! {
         Corrupt => "corrupt",
         /// No answer.
         Error => "error",
+        /// The client left meanwhile.
+        Abandoned => "abandoned",
     }
 }
 
