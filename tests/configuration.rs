@@ -1,9 +1,11 @@
 //! Loading, refusing and reloading the plugin configuration.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::harness::scene::echo_routes;
-use crate::harness::{Envoy, Origin, Scene, eventually};
+use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
 
 #[test]
 fn a_wrong_configuration_is_refused_with_every_error() {
@@ -46,6 +48,48 @@ fn json_text_is_accepted_too() {
     let mut client = envoy.client();
     client.get("/echo/1");
     assert!(client.get("/echo/1").is_hit());
+}
+
+#[test]
+fn a_reload_under_load_loses_no_request_and_no_l2() {
+    let scene = Scene::new("reload-l2");
+    let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+    let envoy = Envoy::builder("event2table.yaml")
+        .origin(origin.port)
+        .redis(redis.port)
+        .config(|config| {
+            echo_routes(config);
+            config["l1"] = json!({"budget": "0B"});
+        })
+        .reloadable()
+        .start(&scene);
+    envoy.client().get("/echo/kept");
+    envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (envoy, done) = (&envoy, &done);
+            scope.spawn(move || {
+                let mut client = envoy.client();
+                for n in 0.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let response = client.get(&format!("/echo/{worker}-{}", n % 50));
+                    assert_eq!(response.status, 200);
+                }
+            });
+        }
+        for name in ["one", "two", "three"] {
+            envoy.reload(|config| config["headers"] = json!({"cache_name": name}));
+            eventually("the new configuration", || {
+                let response = envoy.client().get("/echo/kept");
+                response.cache_status().starts_with(&format!("{name}; hit")).then_some(())
+            });
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(origin.saw("GET /echo/kept"), 1);
 }
 
 #[test]

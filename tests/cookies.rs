@@ -38,6 +38,23 @@ fn without_the_declaration_such_a_response_is_not_stored() {
 }
 
 #[test]
+fn an_answer_from_a_session_is_not_stored_even_where_cookies_are_ignored() {
+    let (envoy, origin, _redis) = Scene::usual("session-unguarded", |config| {
+        config["routes"] = json!([{"path": "/api/events/{id}", "ttl": "60s", "query": {}}]);
+    });
+    origin.configure(&json!({"revision": "main"}));
+    let mut client = envoy.client();
+    let chosen = client.get("/canvas/node_canvas?game_gid=10000147");
+    let cookie =
+        chosen.field("set-cookie").expect("a session").split(';').next().unwrap().to_owned();
+    for _ in 0..2 {
+        let with = client.request("GET", "/api/events/1", &[("cookie", &cookie)], b"");
+        assert_eq!(with.cache_status(), "tiercel; fwd=uri-miss; fwd-status=200; detail=vary");
+    }
+    assert_eq!(client.get("/api/events/1").status, 400);
+}
+
+#[test]
 fn reads_that_depend_on_the_session_are_shared_only_with_the_game_named() {
     let (envoy, origin, _redis) = Scene::usual("session", |_| {});
     origin.configure(&json!({"revision": "main"}));
@@ -48,6 +65,13 @@ fn reads_that_depend_on_the_session_are_shared_only_with_the_game_named() {
     let with = client.request("GET", "/api/events/1", &[("cookie", &cookie)], b"");
     assert_eq!((with.status, with.is_hit()), (200, false));
     assert_eq!(client.get("/api/events/1").status, 400);
+    // What is no game's id counts as absent there: the session's answer is not for others.
+    for path in ["/api/events/1?game_gid=abc", "/api/events/1?game_gid=0"] {
+        assert_eq!(client.request("GET", path, &[("cookie", &cookie)], b"").status, 200);
+        let without = client.get(path);
+        assert_eq!(without.status, 400);
+        assert_eq!(without.cache_status(), "tiercel; fwd=bypass; detail=not_an_id");
+    }
     let named = client.get("/api/events/1?game_gid=10000147");
     assert_eq!(named.data(), with.data());
     assert!(client.get("/api/events/1?game_gid=10000147").is_hit());

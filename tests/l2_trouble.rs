@@ -68,9 +68,41 @@ fn redis_hung_and_back() {
     recovers(&envoy);
     redis.process.signal("STOP");
     all_are_served(&envoy, "hung");
-    assert!(envoy.metric("tiercel_l2_lookups{result=\"error\"}") >= 1);
+    eventually("the timeouts to be counted", || {
+        (envoy.metric("tiercel_l2_errors{kind=\"timeout\"}") >= 1).then_some(())
+    });
     redis.process.signal("CONT");
     recovers(&envoy);
+}
+
+/// The client's leaving and the look-up's timeout meet in one turn of Envoy's event loop.
+#[test]
+fn clients_that_leave_just_when_redis_times_out() {
+    let (envoy, origin, redis) = Scene::usual("l2-leaving", l2_only);
+    recovers(&envoy);
+    redis.process.signal("STOP");
+    let asked = origin.total();
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let port = envoy.port;
+            scope.spawn(move || {
+                for n in 0..20_u64 {
+                    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+                    let head =
+                        format!("GET /echo/left{client}-{n} HTTP/1.1\r\nhost: api.test\r\n\r\n");
+                    stream.write_all(head.as_bytes()).unwrap();
+                    std::thread::sleep(Duration::from_millis(45 + n));
+                }
+            });
+        }
+    });
+    redis.process.signal("CONT");
+    recovers(&envoy);
+    eventually("every look-up to be counted", || {
+        let count = |result| envoy.metric(&format!("tiercel_l2_lookups{{result=\"{result}\"}}"));
+        (count("error") + count("abandoned") >= 320 && count("abandoned") > 0).then_some(())
+    });
+    assert!(origin.total() - asked <= 340);
 }
 
 #[test]

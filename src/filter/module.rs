@@ -135,7 +135,7 @@ impl<H: Host> Module<H> {
         };
         let now_ms = self.host.now_ms();
         let answers =
-            self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body));
+            self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body, now_ms));
         self.answer_all(root, answers.unwrap_or_default(), now_ms);
         self.flush(owner, false);
     }

@@ -120,10 +120,11 @@ impl Root {
         token: u32,
         status: Option<&[u8]>,
         body: &'a [u8],
+        now_ms: u64,
     ) -> Vec<Answer<'a>> {
         let mut answers = Vec::new();
         if let Some(l2) = &mut self.l2 {
-            l2.client.received(token, status, body, |answer| answers.push(answer));
+            l2.client.received(token, status, body, now_ms, |answer| answers.push(answer));
         }
         answers
     }

@@ -65,6 +65,7 @@ pub struct Client {
     lookups: VecDeque<(Ticket, u128)>,
     stores: VecDeque<Rc<Entry>>,
     store_bytes: usize,
+    /// By token, with the time they were sent.
     in_flight: HashMap<u32, (Waiting, u64)>,
 }
 
@@ -130,8 +131,7 @@ impl Client {
 
     /// The call was made: its answer will come under `token`, or is given up after the timeout.
     pub fn sent(&mut self, call: Call, token: u32, now_ms: u64) {
-        let deadline = now_ms + 2 * u64::from(self.policy.timeout_ms) + 1_000;
-        self.in_flight.insert(token, (call.waiting, deadline));
+        self.in_flight.insert(token, (call.waiting, now_ms));
     }
 
     /// The call could not be made.
@@ -151,10 +151,16 @@ impl Client {
         token: u32,
         status: Option<&[u8]>,
         body: &'a [u8],
+        now_ms: u64,
         mut give: impl FnMut(Answer<'a>),
     ) {
-        let Some((waiting, _)) = self.in_flight.remove(&token) else { return };
-        if let Some(error) = L2Error::from_call_status(status) {
+        let Some((waiting, sent_ms)) = self.in_flight.remove(&token) else { return };
+        if let Some(mut error) = L2Error::from_call_status(status) {
+            // The tunnel answers 200 before Redis does: Envoy's timeout then looks like a reset.
+            let timeout_ms = u64::from(self.policy.timeout_ms);
+            if error == L2Error::Reset && now_ms.saturating_sub(sent_ms) >= timeout_ms {
+                error = L2Error::Timeout;
+            }
             return fail(waiting, error, &mut give);
         }
         let mut replies = body;
@@ -195,8 +201,9 @@ impl Client {
     /// Gives up calls whose answer never came. Envoy's own timeout comes first: this only makes
     /// sure that no request can wait for ever.
     pub fn expire(&mut self, now_ms: u64, mut give: impl FnMut(Answer<'static>)) {
-        let late: Vec<u32> =
-            self.in_flight.iter().filter(|(_, c)| c.1 < now_ms).map(|(token, _)| *token).collect();
+        let latest = 2 * u64::from(self.policy.timeout_ms) + 1_000;
+        let late = self.in_flight.iter().filter(|(_, (_, sent))| sent + latest < now_ms);
+        let late: Vec<u32> = late.map(|(token, _)| *token).collect();
         for token in late {
             if let Some((waiting, _)) = self.in_flight.remove(&token) {
                 fail(waiting, L2Error::Timeout, &mut give);
@@ -301,7 +308,7 @@ mod tests {
 
     fn answers(client: &mut Client, token: u32, status: &str, body: &str) -> Vec<String> {
         let mut all = Vec::new();
-        client.received(token, Some(status.as_bytes()), body.as_bytes(), |answer| {
+        client.received(token, Some(status.as_bytes()), body.as_bytes(), 0, |answer| {
             all.push(format!("{answer:?}"));
         });
         all
@@ -344,6 +351,19 @@ mod tests {
             let call = client.next_call(0, false).unwrap();
             client.sent(call, 5, 0);
             assert_eq!(answers(&mut client, 5, status, body), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_reset_after_the_timeout_is_a_timeout() {
+        for (at_ms, expected) in [(1_049, L2Error::Reset), (1_050, L2Error::Timeout)] {
+            let mut client = client(&json!({}));
+            assert!(client.look_up(1, 1));
+            let call = client.next_call(1_000, false).unwrap();
+            client.sent(call, 5, 1_000);
+            let mut given = Vec::new();
+            client.received(5, None, b"", at_ms, |answer| given.push(answer));
+            assert_eq!(given, [Answer::Failed(1, expected)]);
         }
     }
 
