@@ -18,8 +18,8 @@ use crate::observe::{Counter, L1Lookup, L2Lookup};
 /// What to do with a request.
 #[derive(Debug)]
 pub enum Begin {
-    /// Answer it with this entry.
-    Hit(Rc<Entry>),
+    /// Answer it with this entry; the time, in ms since the epoch.
+    Hit(Rc<Entry>, u64),
     /// Pass it through.
     Bypass(Bypass),
     /// Ask L2, if there is one, then the origin.
@@ -40,12 +40,13 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Decides what to do with a request; `ended` if no body follows its head.
+    /// Decides what to do with a request; `ended` if no body follows its head. The time is asked for
+    /// only if something is stored.
     pub fn begin(
         policy: &Rc<Policy>,
         head: &RequestHead<'_>,
         ended: bool,
-        now_ms: u64,
+        now_ms: impl FnOnce() -> u64,
         worker: &mut Worker,
     ) -> Begin {
         worker.path.clear();
@@ -61,21 +62,19 @@ impl Exchange {
             return Begin::Bypass(reason);
         }
         let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten();
-        let why = match stored {
-            Some(entry) if entry.is_fresh(now_ms) => {
+        let why = if let Some(entry) = stored {
+            let now_ms = now_ms();
+            if entry.is_fresh(now_ms) {
                 let entry = Rc::clone(entry);
                 worker.counters.count(Counter::L1(L1Lookup::Hit));
                 worker.counters.count(Counter::Request(Outcome::L1Hit));
-                return Begin::Hit(entry);
+                return Begin::Hit(entry, now_ms);
             }
-            Some(_) => {
-                worker.counters.count(Counter::L1(L1Lookup::Stale));
-                Forward::Stale
-            }
-            None => {
-                worker.counters.count(Counter::L1(L1Lookup::Miss));
-                Forward::UriMiss
-            }
+            worker.counters.count(Counter::L1(L1Lookup::Stale));
+            Forward::Stale
+        } else {
+            worker.counters.count(Counter::L1(L1Lookup::Miss));
+            Forward::UriMiss
         };
         Begin::Miss(Box::new(Self {
             policy: Rc::clone(policy),

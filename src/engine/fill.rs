@@ -23,7 +23,9 @@ pub(super) struct Limits {
 pub(super) struct Fill {
     meta: Meta,
     fields: Box<[u8]>,
-    chunks: Vec<Vec<u8>>,
+    /// The first chunk: most bodies have no other.
+    first: Vec<u8>,
+    more: Vec<Vec<u8>>,
     body_len: usize,
     expected: Option<u64>,
     limits: Limits,
@@ -42,9 +44,9 @@ impl Fill {
         limits: Limits,
         worker: &mut Worker,
     ) -> Result<Self, NotStored> {
-        let (body_len, charged) = (0, 0);
+        let (first, more) = (Vec::new(), Vec::new());
         let mut fill =
-            Self { meta, fields, chunks: Vec::new(), body_len, expected, limits, charged };
+            Self { meta, fields, first, more, body_len: 0, expected, limits, charged: 0 };
         let least = usize::try_from(expected.unwrap_or(0)).unwrap_or(usize::MAX);
         if least > fill.room() {
             return Err(NotStored::TooLarge);
@@ -67,7 +69,11 @@ impl Fill {
     /// Adds a chunk that room was made for.
     pub(super) fn chunk(&mut self, data: Vec<u8>) {
         self.body_len += data.len();
-        self.chunks.push(data);
+        if self.first.is_empty() {
+            self.first = data;
+        } else {
+            self.more.push(data);
+        }
     }
 
     /// The stream has ended: the entry, if the response is complete.
@@ -79,11 +85,9 @@ impl Fill {
         if self.expected.is_some_and(|n| n != self.body_len as u64) {
             return Err(NotStored::Incomplete);
         }
-        let body = match self.chunks.len() {
-            1 => self.chunks.pop().unwrap_or_default(), // most bodies: taken as it came
-            _ => self.chunks.concat(),
-        };
-        Ok(Entry::new(self.meta, key, self.fields, body.into_boxed_slice()))
+        self.first.reserve_exact(self.body_len - self.first.len());
+        self.more.iter().for_each(|chunk| self.first.extend_from_slice(chunk));
+        Ok(Entry::new(self.meta, key, self.fields, self.first.into_boxed_slice()))
     }
 
     /// Gives the copy up.

@@ -10,7 +10,12 @@ pub(super) struct Meters {
     counters: Vec<Option<u32>>,
     gauges: Vec<(Option<u32>, i64)>,
     histograms: Vec<Option<u32>>,
+    /// Values for the histograms, not yet handed over.
+    values: Vec<(Histogram, usize)>,
 }
+
+/// Values kept for the next tick, at most.
+const MAX_VALUES: usize = 4_096;
 
 impl Meters {
     /// Defines every metric. One that the host refuses is left out.
@@ -24,6 +29,7 @@ impl Meters {
                 .iter()
                 .map(|h| define(MetricKind::Histogram, h.as_str()))
                 .collect(),
+            values: Vec::new(),
         }
     }
 
@@ -33,6 +39,11 @@ impl Meters {
             if let Some(Some(metric)) = self.counters.get(place) {
                 // The host knows the metric: it gave us its number.
                 let _ = host.add_metric(*metric, i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        for (histogram, value) in self.values.drain(..) {
+            if let Some(Some(metric)) = self.histograms.get(histogram.index()) {
+                let _ = host.record_metric(*metric, value as u64);
             }
         }
         for (gauge, (metric, told)) in Gauge::ALL.iter().zip(&mut self.gauges) {
@@ -50,10 +61,10 @@ impl Meters {
         }
     }
 
-    /// Adds a value to a distribution.
-    pub(super) fn record(&self, host: &impl Host, histogram: Histogram, value: usize) {
-        if let Some(Some(metric)) = self.histograms.get(histogram.index()) {
-            let _ = host.record_metric(*metric, value as u64);
+    /// Notes a value for a distribution.
+    pub(super) fn record(&mut self, histogram: Histogram, value: usize) {
+        if self.values.len() < MAX_VALUES {
+            self.values.push((histogram, value));
         }
     }
 }

@@ -151,9 +151,8 @@ impl<H: Host> Module<H> {
         };
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
         let head = RequestHead::read(Fields::new(&block));
-        let now_ms = self.host.now_ms();
-        match Exchange::begin(policy, &head, ended, now_ms, &mut self.worker) {
-            Begin::Hit(entry) => {
+        match Exchange::begin(policy, &head, ended, || self.host.now_ms(), &mut self.worker) {
+            Begin::Hit(entry, now_ms) => {
                 let policy = Rc::clone(policy);
                 self.streams.remove(&context);
                 if self.serve(&policy, &entry, "l1", now_ms) {
@@ -273,8 +272,8 @@ impl<H: Host> Module<H> {
             return;
         };
         let Some(entry) = exchange.finish(&mut self.worker) else { return };
-        if let Some(meters) = &self.meters {
-            meters.record(&self.host, Histogram::EntryBytes, entry.len());
+        if let Some(meters) = &mut self.meters {
+            meters.record(Histogram::EntryBytes, entry.len());
         }
         let root = self.roots.get_mut(&root_id);
         if root.and_then(|root| root.store(&self.host, &entry)) == Some(false) {
@@ -287,8 +286,8 @@ impl<H: Host> Module<H> {
         let now_ms = self.host.now_ms();
         let Some(root) = self.roots.get_mut(&root_id) else { return };
         let (failed, batches) = root.flush(&self.host, now_ms, all);
-        if let Some(meters) = &self.meters {
-            batches.iter().for_each(|n| meters.record(&self.host, Histogram::L2Batch, *n));
+        if let Some(meters) = &mut self.meters {
+            batches.iter().for_each(|n| meters.record(Histogram::L2Batch, *n));
         }
         self.answer_all(root_id, failed, now_ms);
     }

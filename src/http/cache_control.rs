@@ -4,6 +4,8 @@
 //! numbers are all read; nothing is refused. Where a number is wrong the response counts as stale
 //! (4.2.1), a number too large is 2^31 (1.2.2), and of contradicting duplicates the smaller wins.
 
+use std::borrow::Cow;
+
 /// The largest delta-seconds (RFC 9111, 1.2.2).
 pub const MAX_DELTA: u32 = 1 << 31;
 /// The length of the longest directive we know.
@@ -133,8 +135,11 @@ pub fn delta_seconds(text: &[u8]) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
+/// A directive's name and argument.
+type Directive<'a> = (&'a [u8], Option<Cow<'a, [u8]>>);
+
 /// Takes the next `name`, `name=token` or `name="quoted"` off the front of the list.
-fn next_directive<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<Vec<u8>>)> {
+fn next_directive<'a>(rest: &mut &'a [u8]) -> Option<Directive<'a>> {
     loop {
         let text = rest.trim_ascii_start();
         if text.is_empty() {
@@ -165,11 +170,11 @@ fn next_directive<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Option<Vec<u8>>)
 }
 
 /// An argument and what follows the next comma.
-fn argument(text: &[u8]) -> (Vec<u8>, &[u8]) {
+fn argument(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     let text = text.trim_ascii_start();
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let (value, tail) = to_comma(text);
-        return (value.trim_ascii().to_vec(), tail);
+        return (value.trim_ascii().into(), tail);
     };
     let mut value = Vec::new();
     let mut bytes = quoted.iter();
@@ -180,7 +185,7 @@ fn argument(text: &[u8]) -> (Vec<u8>, &[u8]) {
             Some(byte) => value.push(*byte),
         }
     }
-    (value, to_comma(bytes.as_slice()).1)
+    (value.into(), to_comma(bytes.as_slice()).1)
 }
 
 fn to_comma(text: &[u8]) -> (&[u8], &[u8]) {

@@ -4,6 +4,8 @@
 //! (percent-encoding, the authority's case, the default port). It is stored with every entry and
 //! compared in full: a hash only finds candidates, so a collision cannot serve the wrong body.
 
+use std::cell::OnceCell;
+
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::request::RequestHead;
@@ -11,12 +13,12 @@ use super::request::RequestHead;
 /// Keys longer than this are not cached.
 pub const MAX_KEY: usize = 8 << 10;
 
-/// A key and its hash. The hash is the same everywhere: instances share it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A key, with its hash once that was asked for.
+#[derive(Clone, Debug)]
 pub struct Key {
     bytes: Box<[u8]>,
     // In halves: a u128 would align everything that holds a key to 16 bytes.
-    hash: [u64; 2],
+    hash: OnceCell<[u64; 2]>,
 }
 
 /// What belongs to the identity besides path and query.
@@ -64,12 +66,10 @@ pub enum KeyRefusal {
 }
 
 impl Key {
-    /// Takes a copy of `bytes` and hashes it: xxh3, 128 bits.
+    /// Takes a copy of `bytes`.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
-        let hash = xxh3_128(bytes);
-        #[allow(clippy::cast_possible_truncation)] // both halves are kept
-        Self { bytes: bytes.into(), hash: [(hash >> 64) as u64, hash as u64] }
+        Self { bytes: bytes.into(), hash: OnceCell::new() }
     }
 
     /// The key in full.
@@ -78,13 +78,23 @@ impl Key {
         &self.bytes
     }
 
-    /// Its hash.
+    /// Its hash: xxh3, 128 bits, the same for every instance.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        let [high, low] = self.hash;
+        #[allow(clippy::cast_possible_truncation)] // both halves are kept
+        let halves = |hash: u128| [(hash >> 64) as u64, hash as u64];
+        let [high, low] = *self.hash.get_or_init(|| halves(xxh3_128(&self.bytes)));
         u128::from(high) << 64 | u128::from(low)
     }
 }
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Key {}
 
 impl QueryRule {
     /// Parameters that count, those that must be there, and those of both that must be ids.
