@@ -11,6 +11,7 @@ mod bodies;
 mod concurrency;
 mod configuration;
 mod cookies;
+mod fields;
 mod freshness;
 mod keys;
 mod l2_cluster;

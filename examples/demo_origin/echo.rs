@@ -42,6 +42,10 @@ pub(crate) struct Wanted {
     padding: Padding,
     plain: bool,
     revalidate: bool,
+    /// No `Content-Type`.
+    untyped: bool,
+    /// No body.
+    empty: bool,
 }
 
 impl Wanted {
@@ -62,6 +66,8 @@ impl Wanted {
                 "random" if raw == "1" => wanted.padding = Padding::Random,
                 "plain" => wanted.plain = raw == "1",
                 "revalidate" => wanted.revalidate = raw == "1",
+                "untyped" => wanted.untyped = raw == "1",
+                "empty" => wanted.empty = raw == "1",
                 _ => {}
             }
         }
@@ -94,7 +100,7 @@ impl Wanted {
                 self.reflected.iter().map(|name| (name.clone(), json!(value(name)))).collect();
             fields.insert("reflected".to_owned(), seen.into());
         }
-        let body = self.padded(fields, path);
+        let body = if self.empty { Bytes::new() } else { self.padded(fields, path) };
         self.respond(body, asked, truncated)
     }
 
@@ -120,7 +126,7 @@ impl Wanted {
         *head.status_mut() = self.status;
         let headers = head.headers_mut();
         let typed = self.headers.iter().any(|(name, _)| *name == CONTENT_TYPE);
-        if !typed {
+        if !typed && !self.untyped {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         for (name, value) in self.headers {

@@ -1,4 +1,4 @@
-//! The binary form of an entry, as Redis and the shared tier hold it.
+//! The binary form of an entry, as Redis holds it.
 //!
 //! Little endian, all of it covered by the checksum:
 //! ```text

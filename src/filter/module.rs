@@ -154,8 +154,7 @@ impl<H: Host> Module<H> {
         match Exchange::begin(policy, &head, ended, || self.host.now_ms(), &mut self.worker) {
             Begin::Hit(entry, now_ms) => {
                 let policy = Rc::clone(policy);
-                self.streams.remove(&context);
-                if self.serve(&policy, &entry, "l1", now_ms) {
+                if self.serve(context, &policy, &entry, "l1", now_ms) {
                     Action::Pause
                 } else {
                     Action::Continue
@@ -197,6 +196,10 @@ impl<H: Host> Module<H> {
         let Some(policy) = &root.policy else { return };
         match stream {
             Stream::New | Stream::AwaitingL2(_) => {}
+            Stream::Retyped(content_type) => {
+                Reply::retype(&self.host, content_type.as_deref());
+                self.streams.remove(&context);
+            }
             Stream::Bypassed(reason) => {
                 self.reply.bypass(&self.host, policy, *reason);
                 self.streams.remove(&context);
@@ -246,7 +249,7 @@ impl<H: Host> Module<H> {
                     exchange.abandon(worker);
                 }
                 Stream::Forwarded(exchange) => exchange.abandon(worker),
-                Stream::New | Stream::Bypassed(_) => {}
+                Stream::New | Stream::Bypassed(_) | Stream::Retyped(_) => {}
             }
         }
         let known = roots.len();
@@ -340,21 +343,37 @@ impl<H: Host> Module<H> {
         let policy = self.roots.get(root_id).and_then(|root| root.policy.clone());
         *stream = Stream::Forwarded(exchange);
         if let (Some(entry), Some(policy)) = (entry, policy)
-            && self.serve(&policy, &entry, "l2", now_ms)
+            && self.serve(context, &policy, &entry, "l2", now_ms)
         {
-            self.streams.remove(&context);
+            // Answered.
         } else if let Err(error) = self.host.resume_request() {
             self.log_error(&format!("a request cannot go on: {error}"));
         }
     }
 
-    /// Answers the stream at hand with an entry; false if it must do without.
-    fn serve(&mut self, policy: &Policy, entry: &Entry, level: &str, now_ms: u64) -> bool {
-        let sent = self.reply.hit(&self.host, policy, entry, level, now_ms);
-        if let Err(error) = &sent {
+    /// Answers the stream at hand, `context`, with an entry; false if it must do without.
+    fn serve(
+        &mut self,
+        context: u32,
+        policy: &Policy,
+        entry: &Entry,
+        level: &str,
+        now_ms: u64,
+    ) -> bool {
+        if let Err(error) = self.reply.hit(&self.host, policy, entry, level, now_ms) {
             self.log_error(&format!("a hit cannot be sent: {error}"));
+            return false;
         }
-        sent.is_ok()
+        let content_type = entry.fields().get(b"content-type");
+        if content_type.is_some() == entry.body().is_empty() {
+            let stream = Stream::Retyped(content_type.map(<[u8]>::to_vec));
+            if let Some((_, place)) = self.streams.get_mut(&context) {
+                *place = stream;
+            }
+        } else {
+            self.streams.remove(&context);
+        }
+        true
     }
 
     fn role(&self, context: u32) -> Option<Role> {

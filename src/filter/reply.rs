@@ -42,6 +42,16 @@ impl Reply {
         host.respond(entry.meta().status, &self.block, entry.body())
     }
 
+    /// Corrects our own answer at hand: Envoy calls a local reply without a type `text/plain`, and takes
+    /// the type away from one without a body.
+    pub(super) fn retype(host: &impl Host, content_type: Option<&[u8]>) {
+        // An answer that cannot be corrected goes out as it is.
+        let _ = match content_type {
+            Some(text) => host.set_field(FieldMap::Response, b"content-type", text),
+            None => host.remove_field(FieldMap::Response, b"content-type"),
+        };
+    }
+
     /// Where the `Cache-Status` of the next answer is written.
     pub(super) fn begin_status(&mut self) -> &mut Vec<u8> {
         self.status.clear();

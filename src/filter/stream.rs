@@ -14,4 +14,6 @@ pub(super) enum Stream {
     Forwarded(Box<Exchange>),
     /// Passed through.
     Bypassed(Bypass),
+    /// Answered from the cache; `Content-Type` is to be as it was stored, not as the host supposes.
+    Retyped(Option<Vec<u8>>),
 }

@@ -36,6 +36,7 @@ unsafe extern "C" {
         value: *const u8,
         value_len: usize,
     ) -> u32;
+    fn proxy_remove_header_map_value(map: u32, name: *const u8, name_len: usize) -> u32;
     fn proxy_get_property(
         path: *const u8,
         path_len: usize,
@@ -121,7 +122,7 @@ fn number(call: impl FnOnce(*mut u32) -> u32) -> HostResult<u32> {
 impl Host for Envoy {
     fn now_ms(&self) -> u64 {
         let mut time = 0_u64;
-        // A clock that fails reads 1970: everything is fresh, nothing breaks.
+        // A clock that fails reads 1970: everything stored comes from the future and is stale.
         let _ = check(unsafe { proxy_get_current_time_nanoseconds(&raw mut time) });
         time / 1_000_000
     }
@@ -178,6 +179,10 @@ impl Host for Envoy {
                 value.len(),
             )
         })
+    }
+
+    fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()> {
+        check(unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) })
     }
 
     fn has_ended(&self) -> bool {

@@ -79,6 +79,10 @@ impl Host for Rc<Fake> {
         self.add_field(map, name, value)
     }
 
+    fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()> {
+        self.add_field(map, name, b"(removed)")
+    }
+
     fn has_ended(&self) -> bool {
         self.ended.borrow().contains(&self.context.get())
     }

@@ -100,6 +100,8 @@ pub trait Host {
     fn add_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
     /// Sets a field of the stream at hand, in place of what it held.
     fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
+    /// Takes a field out of the stream at hand.
+    fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
     /// Answers the stream at hand; `fields` is a block.
