@@ -84,6 +84,7 @@ drill: wasm ## Timed load and fault drills: minutes; target/drill/summary.json
 
 bench: wasm ## Side-by-side and micro benchmarks; target/bench/summary.json
 	cargo bench --quiet -p tiercel-bench --bench versus
+	cargo bench --quiet -p tiercel-bench --bench versus -- --steps
 	cargo bench --quiet -p tiercel-bench --bench hit_ratio
 	cargo bench --quiet -p tiercel-bench --bench micro
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::scene::{echo_routes, twice};
-use crate::harness::{Envoy, Origin, Response, Scene};
+use crate::harness::{Envoy, Origin, Redis, Response, Scene, eventually};
 
 /// All fields but those that tell of the way an answer took, sorted.
 fn of_the_response(response: &Response) -> Vec<&(String, String)> {
@@ -37,35 +37,41 @@ fn a_hit_has_the_fields_of_the_miss() {
     }
 }
 
-/// As docs/configuration.md advises for fields that Envoy is to add.
+/// The router adds them before the response is stored, and Envoy adds them to the hit again.
 #[test]
-fn fields_added_in_front_of_the_cache_appear_once() {
-    let scene = Scene::new("fields-added");
-    let origin = Origin::start(&scene, &[]);
-    let envoy = Envoy::builder("minimal.yaml")
-        .origin(origin.port)
-        .config(echo_routes)
-        .envoy(|config| {
-            let manager = &mut config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-            let filters = &mut manager["typed_config"]["http_filters"];
-            let add = json!({
-                "name": "add",
-                "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
-                    "mutations": {"response_mutations": [{"append": {
-                        "header": {"key": "access-control-allow-origin", "value": "*"},
-                        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                    }}]},
-                },
-            });
-            filters.as_array_mut().expect("filters").insert(0, add);
-        })
-        .start(&scene);
-    let (miss, hit) = twice(&mut envoy.client(), "/echo/a");
-    assert!(hit.is_hit());
-    for response in [miss, hit] {
-        let added =
-            response.fields.iter().filter(|(name, _)| name == "access-control-allow-origin");
-        assert_eq!(added.count(), 1, "{response:?}");
+fn fields_that_a_route_adds_appear_once() {
+    for (budget, level) in [("1MiB", "detail=l1"), ("0B", "detail=l2")] {
+        let scene = Scene::new(&format!("fields-added-{budget}"));
+        let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+        let added = |name: &str| json!([{"header": {"key": name, "value": "x"}}]);
+        let envoy = Envoy::builder("event2table.yaml")
+            .origin(origin.port)
+            .redis(redis.port)
+            .config(|config| {
+                echo_routes(config);
+                config["l1"] = json!({"budget": budget, "max_entry": budget});
+                config["headers"] = json!({"not_stored": ["x-all", "X-Host", "x-route"]});
+            })
+            .envoy(|config| {
+                let listener = &mut config["static_resources"]["listeners"][0];
+                let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+                let routes = &mut manager["route_config"];
+                routes["response_headers_to_add"] = added("x-all");
+                routes["virtual_hosts"][0]["response_headers_to_add"] = added("x-host");
+                routes["virtual_hosts"][0]["routes"][0]["response_headers_to_add"] =
+                    added("x-route");
+            })
+            .start(&scene);
+        let mut client = envoy.client();
+        let mut responses = vec![client.get("/echo/a")];
+        responses.push(eventually("a hit", || {
+            Some(client.get("/echo/a")).filter(|hit| hit.cache_status().ends_with(level))
+        }));
+        for response in responses {
+            for name in ["x-all", "x-host", "x-route"] {
+                let count = response.fields.iter().filter(|(field, _)| field == name).count();
+                assert_eq!(count, 1, "{name}: {response:?}");
+            }
+        }
     }
 }

@@ -141,7 +141,7 @@ proptest! {
         let cookies = CookieRule { ignored: true, sent: false };
         let _ = storable(&ResponseHead::read(Fields::new(&block)), &lifetime, cookies);
         let mut stored = FieldsBuf::default();
-        stored_fields(&mut stored, Fields::new(&block), true);
+        stored_fields(&mut stored, Fields::new(&block), true, &[]);
         prop_assert!(Fields::new(&stored.to_block()).is_sound());
     }
 

@@ -18,8 +18,8 @@ impl Options {
     pub fn read() -> Self {
         let mut options = Self {
             cases: CASES.iter().collect(),
-            rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(7),
-            seconds: variable("TIERCEL_BENCH_SECONDS").unwrap_or(2),
+            rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(15),
+            seconds: variable("TIERCEL_BENCH_SECONDS").unwrap_or(1),
             summary: "summary",
         };
         let mut args = std::env::args().skip(1);

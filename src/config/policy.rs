@@ -33,6 +33,8 @@ pub struct Policy {
     pub x_cache_status: bool,
     /// Whether to add `X-Cache-Key`.
     pub x_cache_key: bool,
+    /// Names of fields that are not stored, in lower case.
+    pub not_stored: Vec<Box<[u8]>>,
     router: Router,
     rules: Vec<Rc<Rule>>,
     unmatched: Rc<Rule>,
@@ -135,6 +137,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         cache_name: config.headers.cache_name.clone(),
         x_cache_status: config.headers.x_cache_status,
         x_cache_key: config.headers.x_cache_key,
+        not_stored: check.fields("headers.not_stored", &config.headers.not_stored),
         router,
         rules,
         unmatched: Rc::new(Rule {
@@ -235,6 +238,13 @@ impl Check<'_> {
         self.names(&format!("{path}.with_query"), &route.with_query);
     }
 
+    fn fields(&mut self, path: &str, names: &[String]) -> Vec<Box<[u8]>> {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !is_token(name)) {
+            self.fail(&format!("{path}[{index}]"), &format!("{name:?} is not the name of a field"));
+        }
+        names.iter().map(|name| name.to_ascii_lowercase().into_bytes().into()).collect()
+    }
+
     fn names(&mut self, path: &str, names: &[String]) {
         for (index, name) in names.iter().enumerate() {
             if name.is_empty() {
@@ -323,7 +333,7 @@ mod tests {
     #[test]
     fn what_must_be_there_and_fit() {
         let found = errors(&json!({
-            "headers": {"cache_name": "my cache"},
+            "headers": {"cache_name": "my cache", "not_stored": ["x a"]},
             "l1": {"budget": "2GiB"},
             "l2": {"auth": {}, "ttl_factor": 0.5, "timeout": "2m", "max_batch": 0},
             "routes": [
@@ -338,6 +348,7 @@ mod tests {
         for expected in [
             "role: is required: one of cache, tunnel_open, tunnel_hold",
             "headers.cache_name: must be a token (RFC 9110, 5.6.2)",
+            "headers.not_stored[0]: \"x a\" is not the name of a field",
             "l1.budget: 2GiB is more than a VM can have (1GiB)",
             "l2.cluster: is required: the Envoy cluster of the L2 tunnel",
             "l2.auth: is for transport: direct; redis_proxy authenticates by itself",
@@ -358,7 +369,7 @@ mod tests {
         ] {
             assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
         }
-        assert_eq!(found.len(), 19, "{found:#?}");
+        assert_eq!(found.len(), 20, "{found:#?}");
     }
 
     #[test]

@@ -157,11 +157,18 @@ pub struct Headers {
     pub x_cache_status: bool,
     /// Adds `X-Cache-Key`: the first eight hex digits of the key's hash.
     pub x_cache_key: bool,
+    /// Response fields that are not stored: those that Envoy's routes add, and add to hits again.
+    pub not_stored: Vec<String>,
 }
 
 impl Default for Headers {
     fn default() -> Self {
-        Self { cache_name: "tiercel".into(), x_cache_status: false, x_cache_key: false }
+        Self {
+            cache_name: "tiercel".into(),
+            x_cache_status: false,
+            x_cache_key: false,
+            not_stored: Vec::new(),
+        }
     }
 }
 

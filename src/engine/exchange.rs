@@ -230,7 +230,7 @@ impl Exchange {
             fresh_until_ms: now_ms.saturating_add(found.fresh_ms),
             age_s: found.age_s,
         };
-        stored_fields(&mut worker.fields, head.fields, ignored);
+        stored_fields(&mut worker.fields, head.fields, ignored, &self.policy.not_stored);
         let limits = Limits { entry: self.policy.max_fill(), worker: self.policy.fill_budget };
         Fill::new(meta, worker.fields.to_block(), head.content_length, limits, worker)
     }

@@ -159,8 +159,14 @@ const NEVER_STORED: [&[u8]; 16] = [
     b"x-cache-key",
 ];
 
-/// Collects the fields of a response that are stored (cleared first).
-pub fn stored_fields(out: &mut FieldsBuf, fields: Fields<'_>, cookies_ignored: bool) {
+/// Collects the fields of a response that are stored (cleared first); `others` are names, in lower
+/// case, of fields that are not.
+pub fn stored_fields(
+    out: &mut FieldsBuf,
+    fields: Fields<'_>,
+    cookies_ignored: bool,
+    others: &[Box<[u8]>],
+) {
     out.clear();
     let listed = |name: &[u8]| {
         let mut names = fields.all(b"connection").flat_map(|line| line.split(|b| *b == b','));
@@ -171,6 +177,7 @@ pub fn stored_fields(out: &mut FieldsBuf, fields: Fields<'_>, cookies_ignored: b
         let left_out = NEVER_STORED.contains(&name)
             || name.starts_with(b"x-envoy-")
             || cookies_ignored && matches!(name, b"set-cookie" | b"vary")
+            || others.iter().any(|other| **other == *name)
             || connection && listed(name);
         if !left_out {
             out.push(name, value);
@@ -272,9 +279,10 @@ mod tests {
             ("vary", "Cookie"),
             ("x-envoy-upstream-service-time", "7"),
             ("x-app", "v"),
+            ("x-by-envoy", "v"),
         ]);
         let mut kept = FieldsBuf::default();
-        stored_fields(&mut kept, Fields::new(&bytes), true);
+        stored_fields(&mut kept, Fields::new(&bytes), true, &[(*b"x-by-envoy").into()]);
         assert_eq!(kept.to_block(), block(&[("content-type", "application/json"), ("x-app", "v")]));
     }
 }
