@@ -30,6 +30,8 @@ pub struct Module<H> {
     worker: Worker,
     roots: HashMap<u32, Root>,
     streams: HashMap<u32, (u32, Stream)>,
+    /// The stream that was just made, and its root: its request's head comes next.
+    newest: (u32, u32),
     meters: Option<Meters>,
     /// Makes this VM's queue names its own.
     nonce: u64,
@@ -44,6 +46,7 @@ impl<H: Host> Module<H> {
             worker: Worker::new(seed),
             roots: HashMap::new(),
             streams: HashMap::new(),
+            newest: (0, 0),
             meters: None,
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
@@ -100,7 +103,7 @@ impl<H: Host> Module<H> {
         if root == 0 {
             self.roots.insert(context, Root::default());
         } else {
-            self.streams.insert(context, (root, Stream::New));
+            self.newest = (context, root);
         }
     }
 
@@ -142,40 +145,39 @@ impl<H: Host> Module<H> {
 
     /// A request's head arrives.
     pub fn on_request_head(&mut self, context: u32, ended: bool) -> Action {
-        let Some((root_id, stream)) = self.streams.get_mut(&context) else {
+        let (newest, root_id) = self.newest;
+        let Some(root) = self.roots.get_mut(&root_id).filter(|_| newest == context) else {
             return Action::Continue;
         };
-        let Some(root) = self.roots.get_mut(root_id) else { return Action::Continue };
-        let Some(policy) = root.policy.as_ref().filter(|p| p.role == Role::Cache) else {
+        let Some(policy) = &root.policy else { return Action::Continue };
+        if policy.role != Role::Cache {
+            self.streams.insert(context, (root_id, Stream::Tunnelled));
             return Action::Continue;
-        };
+        }
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
         let head = RequestHead::read(Fields::new(&block));
-        match Exchange::begin(policy, &head, ended, || self.host.now_ms(), &mut self.worker) {
-            Begin::Hit(entry, now_ms) => {
-                let policy = Rc::clone(policy);
-                if self.serve(context, &policy, &entry, "l1", now_ms) {
-                    Action::Pause
-                } else {
-                    Action::Continue
+        let (stream, action) =
+            match Exchange::begin(policy, &head, ended, || self.host.now_ms(), &mut self.worker) {
+                Begin::Hit(entry, now_ms) => {
+                    let policy = Rc::clone(policy);
+                    let sent = self.serve((context, root_id), &policy, &entry, "l1", now_ms);
+                    return if sent { Action::Pause } else { Action::Continue };
                 }
-            }
-            Begin::Bypass(reason) => {
-                *stream = Stream::Bypassed(reason);
-                Action::Continue
-            }
-            Begin::Miss(exchange) if root.look_up(&self.host, context, exchange.hash()) => {
-                *stream = Stream::AwaitingL2(exchange);
-                Action::Pause
-            }
-            Begin::Miss(exchange) => {
-                if root.has_l2() {
-                    exchange.l2_failed(L2Error::Saturated, &mut self.worker);
+                Begin::Bypass(reason) => (Stream::Bypassed(reason), Action::Continue),
+                Begin::Miss(exchange)
+                    if root.has_l2() && root.look_up(&self.host, context, exchange.hash()) =>
+                {
+                    (Stream::AwaitingL2(exchange), Action::Pause)
                 }
-                *stream = Stream::Forwarded(exchange);
-                Action::Continue
-            }
-        }
+                Begin::Miss(exchange) => {
+                    if root.has_l2() {
+                        exchange.l2_failed(L2Error::Saturated, &mut self.worker);
+                    }
+                    (Stream::Forwarded(exchange), Action::Continue)
+                }
+            };
+        self.streams.insert(context, (root_id, stream));
+        action
     }
 
     /// A chunk of a request's body arrives.
@@ -195,7 +197,7 @@ impl<H: Host> Module<H> {
         let Some(root) = self.roots.get_mut(root_id) else { return };
         let Some(policy) = &root.policy else { return };
         match stream {
-            Stream::New | Stream::AwaitingL2(_) => {}
+            Stream::Tunnelled | Stream::AwaitingL2(_) => {}
             Stream::Retyped(content_type) => {
                 Reply::retype(&self.host, content_type.as_deref());
                 self.streams.remove(&context);
@@ -249,7 +251,7 @@ impl<H: Host> Module<H> {
                     exchange.abandon(worker);
                 }
                 Stream::Forwarded(exchange) => exchange.abandon(worker),
-                Stream::New | Stream::Bypassed(_) | Stream::Retyped(_) => {}
+                Stream::Tunnelled | Stream::Bypassed(_) | Stream::Retyped(_) => {}
             }
         }
         let known = roots.len();
@@ -319,13 +321,12 @@ impl<H: Host> Module<H> {
 
     fn answer(&mut self, context: u32, found: Result<Option<&[u8]>, L2Error>, now_ms: u64) {
         // A client that left meanwhile has no stream any more.
-        let Some((root_id, stream)) = self.streams.get_mut(&context) else { return };
-        let Stream::AwaitingL2(mut exchange) = std::mem::replace(stream, Stream::New) else {
+        let Some((root_id, Stream::AwaitingL2(mut exchange))) = self.streams.remove(&context)
+        else {
             return;
         };
         // A client that left in this very turn has a context still, but nothing behind it.
         if self.host.set_context(context).is_err() || self.host.has_ended() {
-            self.streams.remove(&context);
             self.worker.counters.count(Counter::L2(L2Lookup::Abandoned));
             return exchange.abandon(&mut self.worker);
         }
@@ -340,21 +341,22 @@ impl<H: Host> Module<H> {
                 None
             }
         };
-        let policy = self.roots.get(root_id).and_then(|root| root.policy.clone());
-        *stream = Stream::Forwarded(exchange);
+        let policy = self.roots.get(&root_id).and_then(|root| root.policy.clone());
         if let (Some(entry), Some(policy)) = (entry, policy)
-            && self.serve(context, &policy, &entry, "l2", now_ms)
+            && self.serve((context, root_id), &policy, &entry, "l2", now_ms)
         {
-            // Answered.
-        } else if let Err(error) = self.host.resume_request() {
+            return;
+        }
+        self.streams.insert(context, (root_id, Stream::Forwarded(exchange)));
+        if let Err(error) = self.host.resume_request() {
             self.log_error(&format!("a request cannot go on: {error}"));
         }
     }
 
-    /// Answers the stream at hand, `context`, with an entry; false if it must do without.
+    /// Answers the stream at hand, `context` of `root`, with an entry; false if it must do without.
     fn serve(
         &mut self,
-        context: u32,
+        (context, root): (u32, u32),
         policy: &Policy,
         entry: &Entry,
         level: &str,
@@ -367,11 +369,7 @@ impl<H: Host> Module<H> {
         let content_type = entry.fields().get(b"content-type");
         if content_type.is_some() == entry.body().is_empty() {
             let stream = Stream::Retyped(content_type.map(<[u8]>::to_vec));
-            if let Some((_, place)) = self.streams.get_mut(&context) {
-                *place = stream;
-            }
-        } else {
-            self.streams.remove(&context);
+            self.streams.insert(context, (root, stream));
         }
         true
     }

@@ -5,12 +5,10 @@ use crate::engine::Bypass;
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
 use crate::http::cache_status::{self, Forward};
-use crate::http::fields::FieldsBuf;
 
 /// The answer at hand. Its memory is kept, so that a hit allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Reply {
-    fields: FieldsBuf,
     block: Vec<u8>,
     status: Vec<u8>,
 }
@@ -25,20 +23,19 @@ impl Reply {
         level: &str,
         now_ms: u64,
     ) -> HostResult<()> {
-        self.fields.clear();
-        self.fields.extend(entry.fields());
         let ttl_s = entry.ttl_s(now_ms);
         cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
-        self.fields.push(b"cache-status", &self.status);
-        self.fields.push(b"age", itoa::Buffer::new().format(entry.age_s(now_ms)).as_bytes());
-        if policy.x_cache_status {
-            self.fields.push(b"x-cache-status", b"HIT");
-        }
-        if policy.x_cache_key {
-            self.fields.push(b"x-cache-key", &short_hash(entry.key().hash()));
-        }
+        let mut digits = itoa::Buffer::new();
+        let age = digits.format(entry.age_s(now_ms)).as_bytes();
+        let hash = policy.x_cache_key.then(|| short_hash(entry.key().hash()));
+        let own: [Option<(&[u8], &[u8])>; 4] = [
+            Some((b"cache-status", &self.status)),
+            Some((b"age", age)),
+            policy.x_cache_status.then_some((b"x-cache-status", b"HIT")),
+            hash.as_ref().map(|hash| (&b"x-cache-key"[..], &hash[..])),
+        ];
         self.block.clear();
-        self.fields.write(&mut self.block);
+        entry.fields().write_with(own.iter().flatten().copied(), &mut self.block);
         host.respond(entry.meta().status, &self.block, entry.body())
     }
 

@@ -6,8 +6,8 @@ use crate::engine::{Bypass, Exchange};
 /// Where a request stands.
 #[derive(Debug)]
 pub(super) enum Stream {
-    /// Nothing seen yet.
-    New,
+    /// A call to Redis on its way through the tunnel.
+    Tunnelled,
     /// Paused until L2 answers.
     AwaitingL2(Box<Exchange>),
     /// With the origin.
