@@ -2,13 +2,15 @@
 //!
 //! Everything runs on loopback with one worker each. The program under test has the first core to
 //! itself; wrk, the nginx that plays the origin, and Redis share the second, the same for every
-//! case. All Envoy cases are listeners of one Envoy process. The cases take turns, several rounds
-//! of them, forwards and backwards; what is reported are medians, and of ratios the median of each
-//! round's own ratio, so that a slow minute of the machine counts on both sides.
+//! case. All Envoy cases are listeners of one Envoy process, and several processes are measured one
+//! after the other. The cases take turns, several rounds of them, forwards and backwards; what is
+//! reported are medians, and of ratios the median of each round's own ratio, so that a slow minute
+//! of the machine counts on both sides.
 //!
-//! `cargo bench -p tiercel-bench --bench versus -- [--only CASE,CASE] [--rounds N] [--seconds N]`
+//! `cargo bench -p tiercel-bench --bench versus -- [--steps] [--only CASE,CASE] [--processes N] [--rounds N]
+//! [--seconds N]`
 //! needs `target/wasm32-wasip1/release/tiercel.wasm`, Envoy, nginx, varnishd, redis-server and wrk.
-//! The figures go to `target/bench/summary.json`.
+//! The figures go to `target/bench/summary.json`; with `--steps`, what a hit is made of, to `steps.json`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::disallowed_methods)] // the clock is what a benchmark reads
@@ -35,23 +37,27 @@ use stage::Stage;
 
 fn main() {
     let options = Options::read();
-    let stage = Stage::set(&options.cases);
-    eprintln!("every case answers what it should; warming up");
-    let mut results = Results::new(&options.cases);
-    for case in &options.cases {
-        results.warmed(case, &stage.measure(case, 1));
-    }
-    for round in 0..options.rounds {
-        eprintln!("round {} of {}", round + 1, options.rounds);
-        let mut order = options.cases.clone();
-        if round % 2 == 1 {
-            order.reverse();
+    let mut all = Results::new(&options.cases);
+    for process in 0..options.processes {
+        let stage = Stage::set(&options.cases);
+        eprintln!("Envoy {} of {}: every case answers right", process + 1, options.processes);
+        let mut results = Results::new(&options.cases);
+        for case in &options.cases {
+            results.warmed(case, &stage.measure(case, 1));
         }
-        for case in order {
-            results.add(case, stage.measure(case, options.seconds));
+        for round in 0..options.rounds {
+            let mut order = options.cases.clone();
+            if round % 2 == 1 {
+                order.reverse();
+            }
+            for case in order {
+                results.add(case, stage.measure(case, options.seconds));
+            }
         }
+        stage.verify(&results);
+        all.join(results);
     }
-    results.write(options.summary);
-    results.print();
-    stage.verify(&results);
+    println!();
+    all.write(options.summary);
+    all.print();
 }

@@ -7,6 +7,9 @@ use crate::cases::{CASES, Case, STEP_CASES};
 /// What to measure, and for how long.
 pub struct Options {
     pub cases: Vec<&'static Case>,
+    /// Envoys started one after the other: where one lies in memory is luck, for better or worse.
+    pub processes: u32,
+    /// Rounds with each of them.
     pub rounds: u32,
     pub seconds: u32,
     /// Name of the file with the figures.
@@ -18,7 +21,8 @@ impl Options {
     pub fn read() -> Self {
         let mut options = Self {
             cases: CASES.iter().collect(),
-            rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(15),
+            processes: variable("TIERCEL_BENCH_PROCESSES").unwrap_or(3),
+            rounds: variable("TIERCEL_BENCH_ROUNDS").unwrap_or(5),
             seconds: variable("TIERCEL_BENCH_SECONDS").unwrap_or(1),
             summary: "summary",
         };
@@ -34,11 +38,16 @@ impl Options {
             let mut value = || args.next().unwrap_or_else(|| panic!("{arg} needs a value"));
             match arg.as_str() {
                 "--only" => options.cases = selected(&value()),
+                "--processes" => {
+                    options.processes = value().parse().expect("a number of processes");
+                }
                 "--rounds" => options.rounds = value().parse().expect("a number of rounds"),
                 "--seconds" => options.seconds = value().parse().expect("a number of seconds"),
                 "--bench" => {} // cargo adds it
                 other => {
-                    panic!("{other}: expected --steps, --only CASE,CASE, --rounds N, --seconds N")
+                    panic!(
+                        "{other}: expected --steps, --only CASE,CASE, --processes N, --rounds N, --seconds N"
+                    )
                 }
             }
         }

@@ -36,6 +36,13 @@ impl Results {
         Self { lines: cases.iter().map(line).collect() }
     }
 
+    /// Takes what was measured with another process.
+    pub fn join(&mut self, more: Self) {
+        for (line, more) in self.lines.iter_mut().zip(more.lines) {
+            line.samples.extend(more.samples);
+        }
+    }
+
     /// Notes that a case was warmed up.
     pub fn warmed(&mut self, case: &Case, sample: &Sample) {
         self.line_mut(case).warm_up += sample.load.requests;
@@ -102,7 +109,6 @@ impl Results {
                 "l2_hit_c1 p99 (ms)", ""
             );
         }
-        println!();
     }
 
     /// The median of the rounds' ratios.

@@ -25,7 +25,7 @@ pub struct Step {
     pub copy: bool,
     /// Answers, with so many fields; else Envoy's direct response does, or the origin.
     pub answer: Option<usize>,
-    /// Stands before the origin.
+    /// Stands before the origin, as a cache does, not before a direct response.
     pub proxied: bool,
 }
 
@@ -41,7 +41,7 @@ const NOTHING: Step = Step {
     proxied: false,
 };
 const PROXY: Step = Step { create: true, response: true, proxied: true, ..NOTHING };
-const ANSWER: Step = Step { answer: Some(FIELDS.len()), ..NOTHING };
+const ANSWER: Step = Step { answer: Some(FIELDS.len()), proxied: true, ..NOTHING };
 
 /// The modules that are measured.
 pub const STEPS: &[Step] = &[
@@ -50,7 +50,7 @@ pub const STEPS: &[Step] = &[
     Step { name: "enter_create", create: true, ..NOTHING },
     Step { name: "enter_read", read: true, ..NOTHING },
     Step { name: "enter_clock", clock: true, ..NOTHING },
-    Step { name: "answer_1", answer: Some(1), ..NOTHING },
+    Step { name: "answer_1", answer: Some(1), ..ANSWER },
     Step { name: "answer_5", ..ANSWER },
     Step { name: "answer_response", response: true, ..ANSWER },
     Step { name: "answer_all", create: true, response: true, read: true, clock: true, ..ANSWER },
