@@ -66,6 +66,8 @@ pub const CASES: &[Case] = &[
     tiercel("l2_hit_c64", ("l2_hit", 64), Paths::Known, "detail=l2", "l2_hit"),
     tiercel("l2_hit_c32", ("l2_hit", 32), Paths::Known, "detail=l2", "l2_hit"),
     tiercel("l2_hit_c1", ("l2_hit", 1), Paths::Known, "detail=l2", "l2_hit"),
+    // What the way to anything outside of Envoy costs on this machine.
+    Case { connections: 1, ..plain("plain_proxy_c1", Server::Envoy("plain_proxy")) },
     plain("plain_proxy", Server::Envoy("plain_proxy")),
     tiercel("bypass", ("bypass", 32), Paths::One, "fwd=bypass", "bypass"),
     tiercel("miss_fill", ("miss_fill", 32), Paths::Unique, "fwd=uri-miss", "miss"),

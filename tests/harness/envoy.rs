@@ -140,16 +140,9 @@ impl Builder {
         let module = target().join("wasm32-wasip1/release/tiercel.wasm");
         assert!(module.exists(), "{} is missing: run `make wasm`", module.display());
         let name = scene.unique("envoy");
-        let mut socket = scene.dir.join(format!("{name}.sock"));
-        if socket.as_os_str().len() > 107 {
-            // The longest a Unix socket's path can be.
-            socket =
-                std::env::temp_dir().join(format!("tiercel-{}-{name}.sock", std::process::id()));
-        }
         let text = self.config.to_string();
         let text =
             text.replace("target/wasm32-wasip1/release/tiercel.wasm", &module.to_string_lossy());
-        let text = text.replace("/tmp/tiercel_l2.sock", &socket.to_string_lossy());
         self.config = serde_json::from_str(&text).expect("still JSON");
 
         let listeners = self.reloadable.then(|| {
