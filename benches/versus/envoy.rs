@@ -127,6 +127,8 @@ fn listener(public: &Value, name: &str, routes: Option<Value>, before: &Value) -
 /// The public listener with a cache of its own.
 fn cached(public: &Value, name: &str, mut config: Value) -> Value {
     config["role"] = "cache".into();
+    // As in the example: Envoy writes its own.
+    config["headers"] = json!({"not_stored": ["server"]});
     let mut filter = named(&Value::Array(filters(&mut public.clone()).clone()), "tiercel");
     filter["typed_config"]["config"]["configuration"]["value"] = config;
     set_vm(&mut filter, name);
