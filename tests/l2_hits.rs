@@ -60,7 +60,7 @@ fn entries_in_redis_are_sound_compressed_and_expire() {
 fn stale_entries_of_redis_are_not_served() {
     let (envoy, origin, _redis) = Scene::usual("l2-stale", |config| {
         echo_routes(config);
-        config["routes"][0]["ttl"] = "1s".into();
+        config["routes"][0]["ttl"] = "3s".into();
         config["l1"] = json!({"budget": "0B"});
         config["l2"]["ttl_factor"] = json!(100.0);
     });
@@ -68,7 +68,7 @@ fn stale_entries_of_redis_are_not_served() {
     client.get("/echo/a");
     envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
     assert!(client.get("/echo/a").cache_status().ends_with("detail=l2"));
-    sleep(Duration::from_millis(1_200));
+    sleep(Duration::from_millis(3_200));
     assert!(client.get("/echo/a").cache_status().starts_with("tiercel; fwd=stale"));
     envoy.expect_metric("tiercel_l2_lookups{result=\"stale\"}", 1);
     assert_eq!(origin.total(), 2);

@@ -15,8 +15,16 @@ fn l2_only(config: &mut Value) {
     config["l1"] = json!({"budget": "0B"});
 }
 
-/// Twenty requests for things Redis cannot give: all 200. The L2 timeout is 50 ms; the bound is far
-/// above it, and far below anything that waits for Redis.
+/// Origin, Redis and an Envoy with the time-outs of the example.
+fn as_shipped(name: &str) -> (Envoy, Origin, Redis) {
+    let scene = Scene::new(name);
+    let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+    let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(redis.port);
+    (builder.config(l2_only).start(&scene), origin, redis)
+}
+
+/// Twenty requests for things Redis cannot give: all 200. The bound is far above the L2 time-out of
+/// the example, 50 ms, and far below that of the other tests.
 fn all_are_served(envoy: &Envoy, name: &str) {
     let mut client = envoy.client();
     for n in 0..20 {
@@ -64,7 +72,7 @@ fn redis_killed_and_back() {
 
 #[test]
 fn redis_hung_and_back() {
-    let (envoy, _origin, redis) = Scene::usual("l2-hung", l2_only);
+    let (envoy, _origin, redis) = as_shipped("l2-hung");
     recovers(&envoy);
     redis.process.signal("STOP");
     all_are_served(&envoy, "hung");
@@ -78,7 +86,7 @@ fn redis_hung_and_back() {
 /// The client's leaving and the look-up's timeout meet in one turn of Envoy's event loop.
 #[test]
 fn clients_that_leave_just_when_redis_times_out() {
-    let (envoy, origin, redis) = Scene::usual("l2-leaving", l2_only);
+    let (envoy, origin, redis) = as_shipped("l2-leaving");
     recovers(&envoy);
     redis.process.signal("STOP");
     let asked = origin.total();
@@ -155,7 +163,7 @@ fn a_server_that_answers_garbage() {
                 });
             }
         });
-        let builder = Envoy::builder("event2table.yaml").origin(origin.port).redis(port);
+        let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(port);
         let envoy = builder.config(l2_only).start(&scene);
         all_are_served(&envoy, &format!("garbage{n}-"));
         envoy.expect_metric("tiercel_l2_lookups{result=\"error\"}", 20);

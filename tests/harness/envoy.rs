@@ -25,8 +25,28 @@ pub struct Builder {
 }
 
 impl Envoy {
-    /// Starts from the example configuration `envoy/<example>`.
+    /// Starts from the example configuration `envoy/<example>`, with the time-outs of the way to
+    /// Redis so long that a machine which stalls turns no hit into a miss.
     pub fn builder(example: &'static str) -> Builder {
+        let mut builder = Self::shipped(example);
+        for cluster in builder.config["static_resources"]["clusters"].as_array_mut().unwrap() {
+            cluster["connect_timeout"] = json!("20s");
+        }
+        for listener in builder.config["static_resources"]["listeners"].as_array_mut().unwrap() {
+            let filter = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
+            if filter["settings"]["op_timeout"].is_string() {
+                filter["settings"]["op_timeout"] = json!("20s");
+            }
+        }
+        builder.config(|config| {
+            if config["l2"].is_object() {
+                config["l2"]["timeout"] = json!("10s");
+            }
+        })
+    }
+
+    /// Starts from the example configuration `envoy/<example>` as it is.
+    pub fn shipped(example: &'static str) -> Builder {
         let text = fs::read_to_string(root().join("envoy").join(example)).expect("an example");
         let mut config: Value = serde_norway::from_str(&text).expect("YAML");
         let socket = json!({"socket_address": {"address": "127.0.0.1", "port_value": 0}});
