@@ -53,6 +53,7 @@ wasm: setup ## Build the module: target/wasm32-wasip1/release/tiercel.wasm
 	@echo "$(MODULE): $$(stat -c %s $(MODULE)) bytes"
 
 run: wasm ## Build and run everything: Redis, a demo origin, Envoy with the module
+	@echo "building the demo origin: a minute or two the first time"
 	@cargo build --quiet --release --example demo_origin
 	@exec bash envoy/demo.sh
 
