@@ -40,7 +40,8 @@ fn entry(n: usize, body: &[u8]) -> Rc<Entry> {
     let mut fields = FieldsBuf::default();
     fields.push(b"content-type", b"application/json");
     fields.push(b"etag", b"\"5d41402abc4b2a76\"");
-    let meta = Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, age_s: 0 };
+    let meta =
+        Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, ..Meta::default() };
     Rc::new(Entry::new(meta, Key::new(&key_of(n)), fields.to_block(), body.into()))
 }
 

@@ -125,7 +125,7 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
     let mut version = good.clone();
     version[2] = 9;
     let other = entry::Entry::new(
-        entry::Meta { status: 200, stored_ms: 0, fresh_until_ms: u64::MAX, age_s: 0 },
+        entry::Meta { status: 200, fresh_until_ms: u64::MAX, ..entry::Meta::default() },
         Key::new(b"http://api.test/echo/other"),
         FieldsBuf::default().to_block(),
         (*b"the wrong body").into(),
@@ -136,7 +136,7 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
         (version, "version"),
         (good[..good.len() - 1].to_vec(), "truncated"),
         (Vec::new(), "truncated"),
-        (b"not an entry of ours, but longer than its header would be".to_vec(), "version"),
+        (b"not an entry of ours, but longer than its header would be, by some bytes".to_vec(), "version"),
         (entry::encode(&other, usize::MAX), "other_key"),
     ]
     .into_iter()

@@ -1,5 +1,6 @@
 //! The plugin configuration: read, typed, checked, and turned into a [`Policy`].
 
+mod check;
 mod parse;
 mod policy;
 mod router;
@@ -8,9 +9,9 @@ pub mod units;
 mod wire;
 
 pub use parse::ConfigError;
-pub use policy::{L2Policy, Policy, Rule};
+pub use policy::{L2Policy, OriginPolicy, Policy, Rule};
 pub use router::Router;
-pub use schema::{Cookies, Role, Transport, Unmatched};
+pub use schema::{Role, Transport};
 
 /// Turns the bytes of a plugin configuration into a policy.
 ///
@@ -19,7 +20,7 @@ pub use schema::{Cookies, Role, Transport, Unmatched};
 pub fn load(bytes: &[u8]) -> Result<Policy, Vec<ConfigError>> {
     let value = wire::read(bytes).map_err(|message| vec![ConfigError::new("", message)])?;
     let (config, mut errors, removed) = parse::parse(value);
-    let policy = policy::compile(&config, &mut errors, &removed);
+    let policy = check::compile(&config, &mut errors, &removed);
     if errors.is_empty() { Ok(policy) } else { Err(errors) }
 }
 

@@ -3,10 +3,12 @@
 //! Every field has a default or is optional, so that one wrong value never hides another; what
 //! must be there, and what must fit together, is checked by [`super::policy`].
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::units::{ByteSize, Millis};
+use super::units::{ByteSize, Millis, Switch};
 
 /// What one filter instance does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -21,7 +23,7 @@ pub enum Role {
 }
 
 /// The whole plugin configuration.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// What this filter instance does. Required.
@@ -34,10 +36,35 @@ pub struct Config {
     pub key: Key,
     /// Response fields for people and tools.
     pub headers: Headers,
+    /// Responses that differ by fields of the request.
+    pub vary: Vary,
+    /// Targeted cache-control fields that count in place of `Cache-Control`, the most important first
+    /// (RFC 9213). Their names end in `cache-control`.
+    pub targets: Vec<String>,
+    /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
+    /// responses are fetched while the client waits.
+    pub origin: Option<Origin>,
     /// What holds where no route says otherwise.
     pub defaults: Defaults,
     /// Ordered rules; the first whose method and path fit decides.
     pub routes: Vec<Route>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            role: None,
+            l1: L1::default(),
+            l2: None,
+            key: Key::default(),
+            headers: Headers::default(),
+            vary: Vary::default(),
+            targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
+            origin: None,
+            defaults: Defaults::default(),
+            routes: Vec::new(),
+        }
+    }
 }
 
 /// L1: one store per Envoy worker.
@@ -139,11 +166,81 @@ pub struct Key {
     pub authority: bool,
     /// Free text that keeps APIs with equal URLs apart.
     pub namespace: String,
+    /// Request fields that are part of it, as if every response named them in `Vary`.
+    pub fields: Vec<String>,
+    /// Request fields that may shape a response unseen: a request that carries one bypasses the cache,
+    /// unless `fields` names it.
+    pub distrusted: Vec<String>,
 }
 
 impl Default for Key {
     fn default() -> Self {
-        Self { scheme: true, authority: true, namespace: String::new() }
+        let distrusted = [
+            "X-Forwarded-Host",
+            "X-Forwarded-Scheme",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-Server",
+            "X-Host",
+            "X-HTTP-Host-Override",
+            "X-HTTP-Method",
+            "X-HTTP-Method-Override",
+            "X-Method-Override",
+            "X-Original-Host",
+            "X-Original-URL",
+            "X-Rewrite-URL",
+        ];
+        Self {
+            scheme: true,
+            authority: true,
+            namespace: String::new(),
+            fields: Vec::new(),
+            distrusted: distrusted.map(Into::into).into(),
+        }
+    }
+}
+
+/// How responses that differ by fields of the request are kept apart (`Vary`).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vary {
+    /// Responses kept for one resource, 1 to 64; beyond it the oldest gives way.
+    pub max_variants: u8,
+    /// What counts of a request field, by its name.
+    pub fields: BTreeMap<String, Field>,
+}
+
+impl Default for Vary {
+    fn default() -> Self {
+        Self { max_variants: 16, fields: BTreeMap::new() }
+    }
+}
+
+/// What counts of a request field in `Vary`: nothing, or which of a few values it asks for.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Field {
+    /// It does not count at all, whatever `Vary` says.
+    pub ignore: bool,
+    /// The values that are told apart: the one that the client likes best is what the origin gets, too.
+    pub one_of: Vec<String>,
+    /// What counts, and what the origin gets, when the client likes none of them; none means no such
+    /// field.
+    pub otherwise: Option<String>,
+}
+
+/// The origin, for requests that no client waits for.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Origin {
+    /// Its Envoy cluster. Required.
+    pub cluster: String,
+    /// The longest such a request may take.
+    pub timeout: Millis,
+}
+
+impl Default for Origin {
+    fn default() -> Self {
+        Self { cluster: String::new(), timeout: Millis(15_000) }
     }
 }
 
@@ -157,6 +254,9 @@ pub struct Headers {
     pub x_cache_status: bool,
     /// Adds `X-Cache-Key`: the first eight hex digits of the key's hash.
     pub x_cache_key: bool,
+    /// Adds the key to `Cache-Status`: URLs of other clients' requests are never shown, but what the key
+    /// is made of is.
+    pub cache_status_key: bool,
     /// Response fields that are not stored: those that Envoy's routes add, and add to hits again.
     pub not_stored: Vec<String>,
 }
@@ -167,6 +267,7 @@ impl Default for Headers {
             cache_name: "tiercel".into(),
             x_cache_status: false,
             x_cache_key: false,
+            cache_status_key: false,
             not_stored: Vec::new(),
         }
     }
@@ -192,6 +293,28 @@ pub enum Cookies {
     Respect,
     /// Cookies do not shape the answer: they are no part of the identity, and `Set-Cookie` and
     /// `Vary: Cookie` are dropped from what is stored.
+    Ignore,
+}
+
+/// What `Authorization` means for a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Authorization {
+    /// Only responses that say so are shared with requests that carry it (RFC 9111, 3.5).
+    #[default]
+    Respect,
+    /// It does not shape the answer.
+    Ignore,
+}
+
+/// What `Cache-Control` and `Pragma` of a request mean for a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestDirectives {
+    /// The client gets what it asks for (RFC 9111, 5.2.1).
+    #[default]
+    Honour,
+    /// Only `no-store` counts: clients cannot make the cache ask the origin.
     Ignore,
 }
 
@@ -223,6 +346,15 @@ pub struct Defaults {
     pub negative: Option<Negative>,
     /// Cookies on routes without their own setting, and on requests that no route names.
     pub cookies: Cookies,
+    /// As `cookies`, for `Authorization`.
+    pub authorization: Authorization,
+    /// As `cookies`, for `Cache-Control` and `Pragma` of requests.
+    pub request_directives: RequestDirectives,
+    /// How long routes without their own setting serve stale responses while they are fetched again,
+    /// where the response does not say (RFC 5861, 3).
+    pub stale_while_revalidate: Millis,
+    /// How long they serve stale responses in place of an error (RFC 5861, 4).
+    pub stale_if_error: Millis,
 }
 
 /// Which query parameters make a resource.
@@ -257,4 +389,21 @@ pub struct Route {
     pub query: Option<Query>,
     /// Cookies; none means `defaults.cookies`.
     pub cookies: Option<Cookies>,
+    /// `Authorization`; none means `defaults.authorization`.
+    pub authorization: Option<Authorization>,
+    /// `Cache-Control` and `Pragma` of requests; none means `defaults.request_directives`.
+    pub request_directives: Option<RequestDirectives>,
+    /// `ttl` and `negative.ttl` count even if the response says something else.
+    pub override_freshness: bool,
+    /// `on`: a response that says nothing else is fresh for a tenth of the time since it last changed,
+    /// a day at most (RFC 9111, 4.2.2).
+    pub heuristic: Switch,
+    /// How long a stale response is served while it is fetched again, where the response does not
+    /// say (RFC 5861, 3); none means `defaults.stale_while_revalidate`. Needs `origin`.
+    pub stale_while_revalidate: Option<Millis>,
+    /// How long a stale response is served in place of an error, where the response does not say
+    /// (RFC 5861, 4); none means `defaults.stale_if_error`.
+    pub stale_if_error: Option<Millis>,
+    /// Stored responses without `ETag` get one, made of their body.
+    pub synthesise_etag: bool,
 }

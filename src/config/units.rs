@@ -5,16 +5,57 @@ use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
-use serde::{Serialize, Serializer};
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A duration in milliseconds, written with a unit (`50ms`, `60s`, `1h 30m`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Millis(pub u64);
 
 /// A number of bytes, written with a unit (`512B`, `64KiB`, `256MiB`, `1MB`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
+
+/// On or off, as YAML's old booleans or as text: Envoy hands over `on` as `true`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "OnOff", into = "bool")]
+pub struct Switch(pub bool);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "on or off")]
+enum OnOff {
+    Bool(bool),
+    Word(Word),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    On,
+    Off,
+}
+
+impl From<OnOff> for Switch {
+    fn from(text: OnOff) -> Self {
+        Self(matches!(text, OnOff::Bool(true) | OnOff::Word(Word::On)))
+    }
+}
+
+impl From<Switch> for bool {
+    fn from(switch: Switch) -> Self {
+        switch.0
+    }
+}
+
+impl JsonSchema for Switch {
+    fn schema_name() -> Cow<'static, str> {
+        "Switch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": [true, false, "on", "off"]})
+    }
+}
 
 const KIB: u64 = 1024;
 const SIZE_UNITS: [(&str, u64); 8] = [

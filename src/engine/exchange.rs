@@ -1,129 +1,287 @@
-//! One request on its way: key, L1, L2, origin, store.
+//! One request on its way: key, L1, L2; what comes then is in `origin.rs`.
 
 use std::rc::Rc;
 
-use super::fill::{Fill, Limits};
+use super::fill::Fill;
+use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
-use crate::config::{Cookies, Policy, Rule};
-use crate::entry::{Entry, Meta, decode};
-use crate::http::cache_status::{self, Forward};
+use crate::config::{Policy, Rule};
+use crate::entry::{Entry, Variants, decode};
+use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
 use crate::http::key::{Key, normalise_path, write_key};
 use crate::http::request::RequestHead;
-use crate::http::response::ResponseHead;
-use crate::http::storable::{CookieRule, NotStored, storable, stored_fields};
+use crate::http::reuse::{Reuse, reuse};
+use crate::http::vary;
 use crate::l2::L2Error;
 use crate::observe::{Counter, L1Lookup, L2Lookup};
 
 /// What to do with a request.
 #[derive(Debug)]
 pub enum Begin {
-    /// Answer it with this entry; the time, in ms since the epoch.
+    /// Answer it with this entry as it is; the time, in ms since the epoch.
     Hit(Rc<Entry>, u64),
+    /// Answer it with this entry, as the request wants it.
+    Serve(Box<Exchange>, Found),
     /// Pass it through.
-    Bypass(Bypass),
+    Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
     Miss(Box<Exchange>),
 }
 
-/// A request that L1 could not answer.
+/// A stored response to answer with.
+#[derive(Debug)]
+pub struct Found {
+    /// The response.
+    pub entry: Rc<Entry>,
+    /// Whether it is to be fetched again meanwhile.
+    pub refresh: bool,
+    /// The time, in ms since the epoch.
+    pub now_ms: u64,
+}
+
+/// What follows from L2's answer.
+#[derive(Debug)]
+pub enum FromL2 {
+    /// Answer the request.
+    Serve(Found),
+    /// Ask L2 again: the hash has changed.
+    AskAgain,
+    /// Ask the origin.
+    Forward,
+}
+
+/// A request that L1 could not answer at once.
 #[derive(Debug)]
 pub struct Exchange {
-    policy: Rc<Policy>,
-    key: Key,
-    /// Why its answer is not stored whatever it is.
-    unstorable: Option<NotStored>,
-    cookie_sent: bool,
-    why: Forward,
-    rule: Rc<Rule>,
-    fill: Option<Fill>,
+    pub(super) policy: Rc<Policy>,
+    pub(super) rule: Rc<Rule>,
+    /// The request's fields as they came.
+    pub(super) request: Vec<u8>,
+    /// The resource's key.
+    pub(super) key: Key,
+    /// The record of the resource's variants, if L1 or L2 has one.
+    pub(super) record: Option<Rc<Entry>>,
+    /// The variant's key, if the record knows it.
+    pub(super) variant: Option<Key>,
+    pub(super) why: Forward,
+    /// What is stored and cannot be served as it stands: stale, or not what the client wants.
+    pub(super) stored: Option<Rc<Entry>>,
+    /// When the origin was asked, in ms since the epoch.
+    pub(super) asked_ms: u64,
+    /// Whether the origin was asked whether `stored` is still good.
+    pub(super) validating: bool,
+    /// Whether nobody waits for the answer.
+    pub(super) refresh: bool,
+    pub(super) fill: Option<Fill>,
 }
 
 impl Exchange {
-    /// Decides what to do with a request; `ended` if no body follows its head. The time is asked for
-    /// only if something is stored.
+    /// Decides what to do with a request; `block` are its fields, and `ended` says that no body
+    /// follows. The time is asked for only if something is stored.
     pub fn begin(
         policy: &Rc<Policy>,
-        head: &RequestHead<'_>,
+        block: Vec<u8>,
         ended: bool,
-        now_ms: impl FnOnce() -> u64,
+        now_ms: impl Fn() -> u64,
         worker: &mut Worker,
     ) -> Begin {
+        let head = RequestHead::read(Fields::new(&block));
         worker.path.clear();
         let (path, query) = head.path_and_query();
         normalise_path(&mut worker.path, path);
         let rule = policy.rule(head.method, &worker.path, query.unwrap_or_default());
-        if let Err(reason) = cacheable(head, ended, rule).and_then(|()| {
+        if let Err(reason) = cacheable(&head, ended, rule, policy).and_then(|()| {
             let query = &rule.query;
-            write_key(&mut worker.key, head, &worker.path, &policy.key, query).map_err(Into::into)
+            write_key(&mut worker.key, &head, &worker.path, &policy.key, query).map_err(Into::into)
         }) {
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));
-            return Begin::Bypass(reason);
+            return Begin::Bypass(reason, Invalidation::of(policy, &head));
         }
-        let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten();
-        let why = if let Some(entry) = stored {
+        let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten().cloned();
+        if let Some(entry) = &stored
+            && head.is_plain()
+            && !entry.meta().variants
+        {
             let now_ms = now_ms();
             if entry.is_fresh(now_ms) {
-                let entry = Rc::clone(entry);
                 worker.counters.count(Counter::L1(L1Lookup::Hit));
                 worker.counters.count(Counter::Request(Outcome::L1Hit));
-                return Begin::Hit(entry, now_ms);
+                return Begin::Hit(Rc::clone(entry), now_ms);
             }
-            worker.counters.count(Counter::L1(L1Lookup::Stale));
-            Forward::Stale
-        } else {
-            worker.counters.count(Counter::L1(L1Lookup::Miss));
-            Forward::UriMiss
-        };
-        Begin::Miss(Box::new(Self {
+        }
+        let mut exchange = Box::new(Self {
             policy: Rc::clone(policy),
-            key: Key::new(&worker.key),
-            unstorable: match head.method {
-                b"HEAD" => Some(NotStored::Method),
-                _ => head.no_store.then_some(NotStored::RequestNoStore),
-            },
-            cookie_sent: head.cookie,
-            why,
             rule: Rc::clone(rule),
+            key: Key::new(&worker.key),
+            record: None,
+            variant: None,
+            why: Forward::UriMiss,
+            stored: None,
+            asked_ms: 0,
+            validating: false,
+            refresh: false,
             fill: None,
-        }))
+            request: block,
+        });
+        if let Some(entry) = stored {
+            let now_ms = now_ms();
+            if let Some(found) = exchange.found_in_l1(entry, now_ms, worker) {
+                worker.counters.count(Counter::L1(L1Lookup::Hit));
+                return Begin::Serve(exchange, found);
+            }
+        }
+        worker.counters.count(Counter::L1(match exchange.stored {
+            Some(_) => L1Lookup::Stale,
+            None => L1Lookup::Miss,
+        }));
+        Begin::Miss(exchange)
     }
 
-    /// The key's hash, to look up in L2.
+    /// The request's head.
+    pub(super) fn head(&self) -> RequestHead<'_> {
+        RequestHead::read(Fields::new(&self.request))
+    }
+
+    /// The request's fields.
+    #[must_use]
+    pub fn request(&self) -> Fields<'_> {
+        Fields::new(&self.request)
+    }
+
+    /// The hash to look up in L2.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        self.key.hash()
+        self.variant.as_ref().unwrap_or(&self.key).hash()
     }
 
-    /// L2 had `bytes` for the key: the entry to answer with, now in L1 too, or none.
-    pub fn found_in_l2(
+    /// The resource's key.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The policy it is treated by.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// L1 has `entry` for the resource.
+    fn found_in_l1(&mut self, entry: Rc<Entry>, now_ms: u64, worker: &mut Worker) -> Option<Found> {
+        if !entry.meta().variants {
+            return self.consider(entry, now_ms, Outcome::L1Hit, worker);
+        }
+        self.select(entry, now_ms);
+        let variant = self.variant.as_ref()?;
+        let entry = Rc::clone(worker.l1.get(variant.as_bytes())?);
+        self.consider(entry, now_ms, Outcome::L1Hit, worker)
+    }
+
+    /// Chooses the variant that a record has for the request; if it has none L2's may.
+    fn select(&mut self, record: Rc<Entry>, now_ms: u64) {
+        self.variant = None;
+        if !record.is_fresh(now_ms) {
+            return;
+        }
+        self.why = Forward::VaryMiss;
+        let Some(variants) = Variants::read(record.body()) else { return };
+        self.record = Some(record);
+        let mut text = Vec::new();
+        let (names, normalisers) = (variants.names(), &self.policy.normalisers);
+        if vary::write_values(&mut text, names, self.request(), normalisers).is_ok() {
+            self.variant = variants.key(&self.key, &text);
+        }
+    }
+
+    /// Whether a stored response answers the request; if not it is kept to be validated.
+    fn consider(
         &mut self,
-        bytes: &[u8],
+        entry: Rc<Entry>,
         now_ms: u64,
+        hit: Outcome,
         worker: &mut Worker,
-    ) -> Option<Rc<Entry>> {
-        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + self.key.as_bytes().len();
-        let entry = match decode(bytes, &self.key, max) {
+    ) -> Option<Found> {
+        let head = self.head();
+        if head.authorization && !entry.meta().shared && !self.rule.store.authorization_ignored {
+            // Neither served nor validated: it is not this client's.
+            self.why = Forward::Request;
+            return None;
+        }
+        let wanted = if self.rule.directives_ignored { None } else { Some(head.cache_control()) };
+        let (outcome, refresh) = match reuse(entry.standing(now_ms), &wanted.unwrap_or_default()) {
+            Reuse::Fresh => (hit, false),
+            Reuse::Stale => (Outcome::StaleHit, false),
+            // Without a way to fetch it meanwhile, it is fetched now.
+            Reuse::Refresh if self.policy.origin.is_some() => (Outcome::StaleHit, true),
+            Reuse::Refresh | Reuse::Validate => {
+                self.keep_for_later(entry, Forward::Stale);
+                return None;
+            }
+            Reuse::Refused => {
+                self.keep_for_later(entry, Forward::Request);
+                return None;
+            }
+        };
+        worker.counters.count(Counter::Request(outcome));
+        Some(Found { entry, refresh, now_ms })
+    }
+
+    /// Of two stored responses the younger is kept (RFC 9111, 4.1).
+    fn keep_for_later(&mut self, entry: Rc<Entry>, why: Forward) {
+        let age = |entry: &Entry| entry.meta().stored_ms;
+        if self.stored.as_ref().is_none_or(|stored| age(stored) <= age(&entry)) {
+            self.stored = Some(entry);
+            self.why = why;
+        }
+    }
+
+    /// L2 had `bytes` for the hash.
+    pub fn found_in_l2(&mut self, bytes: &[u8], now_ms: u64, worker: &mut Worker) -> FromL2 {
+        let key = self.variant.as_ref().unwrap_or(&self.key);
+        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
+        let entry = match decode(bytes, key, max) {
             Ok(entry) => Rc::new(entry),
             Err(error) => {
                 worker.counters.count(Counter::L2(L2Lookup::Corrupt));
                 worker.counters.count(Counter::Corrupt(error));
-                return None;
+                return FromL2::Forward;
             }
         };
-        if !entry.is_fresh(now_ms) {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            self.why = Forward::Stale;
-            return None;
+        if entry.meta().variants {
+            return self.found_record(&entry, now_ms, worker);
         }
-        worker.counters.count(Counter::L2(L2Lookup::Hit));
-        worker.counters.count(Counter::Request(Outcome::L2Hit));
-        keep(&self.policy, &entry, worker);
-        Some(entry)
+        let fresh = entry.is_fresh(now_ms);
+        if fresh {
+            super::keep(&self.policy, &entry, worker);
+        }
+        worker.counters.count(Counter::L2(if fresh { L2Lookup::Hit } else { L2Lookup::Stale }));
+        match self.consider(entry, now_ms, Outcome::L2Hit, worker) {
+            Some(found) => FromL2::Serve(found),
+            None => FromL2::Forward,
+        }
     }
 
-    /// L2 has nothing for the key.
+    fn found_record(&mut self, record: &Rc<Entry>, now_ms: u64, worker: &mut Worker) -> FromL2 {
+        if self.variant.is_some() || !record.is_fresh(now_ms) {
+            worker.counters.count(Counter::L2(L2Lookup::Stale));
+            return FromL2::Forward;
+        }
+        super::keep(&self.policy, record, worker);
+        self.select(Rc::clone(record), now_ms);
+        let Some(variant) = &self.variant else {
+            worker.counters.count(Counter::L2(L2Lookup::Miss));
+            return FromL2::Forward;
+        };
+        let known = worker.l1.get(variant.as_bytes()).cloned();
+        match known.and_then(|entry| self.consider(entry, now_ms, Outcome::L1Hit, worker)) {
+            Some(found) => FromL2::Serve(found),
+            None => FromL2::AskAgain,
+        }
+    }
+
+    /// L2 has nothing for the hash.
     pub fn absent_in_l2(&self, worker: &mut Worker) {
         worker.counters.count(Counter::L2(L2Lookup::Miss));
     }
@@ -133,135 +291,27 @@ impl Exchange {
         worker.counters.count(Counter::L2(L2Lookup::Error));
         worker.counters.count(Counter::L2Error(error));
     }
-
-    /// The origin's response head arrived. Writes the `Cache-Status` to add to `out`.
-    pub fn respond(
-        &mut self,
-        fields: Fields<'_>,
-        now_ms: u64,
-        worker: &mut Worker,
-        out: &mut Vec<u8>,
-    ) {
-        worker.counters.count(Counter::Request(Outcome::Miss));
-        let head = ResponseHead::read(fields);
-        let refused = match self.plan(&head, now_ms, worker) {
-            Ok(fill) => {
-                self.fill = Some(fill);
-                None
-            }
-            Err(reason) => {
-                worker.counters.count(Counter::NotStored(reason));
-                Some(reason.as_str())
-            }
-        };
-        let name = &self.policy.cache_name;
-        cache_status::write_forwarded(out, name, self.why, head.status, refused.is_none(), refused);
-    }
-
-    /// Whether the body's chunks are wanted.
-    #[must_use]
-    pub const fn wants_body(&self) -> bool {
-        self.fill.is_some()
-    }
-
-    /// A chunk of the body, `len` bytes, streams by; false if it is not wanted after all.
-    pub fn wants_chunk(&mut self, len: usize, worker: &mut Worker) -> bool {
-        let Some(fill) = &mut self.fill else { return false };
-        match fill.reserve(len, worker) {
-            Ok(()) => true,
-            Err(reason) => {
-                self.give_up(reason, worker);
-                false
-            }
-        }
-    }
-
-    /// The chunk just announced; none if it could not be copied, and the response is not stored.
-    pub fn chunk(&mut self, data: Option<Vec<u8>>, worker: &mut Worker) {
-        match (&mut self.fill, data) {
-            (Some(fill), Some(data)) => fill.chunk(data),
-            _ => self.give_up(NotStored::Incomplete, worker),
-        }
-    }
-
-    /// The response has ended: stores it in L1, if it was to be stored, and returns it for L2.
-    pub fn finish(self, worker: &mut Worker) -> Option<Rc<Entry>> {
-        match self.fill?.finish(self.key, worker) {
-            Ok(entry) => {
-                let entry = Rc::new(entry);
-                worker.counters.count(Counter::Fill);
-                keep(&self.policy, &entry, worker);
-                Some(entry)
-            }
-            Err(reason) => {
-                worker.counters.count(Counter::NotStored(reason));
-                None
-            }
-        }
-    }
-
-    /// The stream is gone, finished or not.
-    pub fn abandon(mut self, worker: &mut Worker) {
-        self.give_up(NotStored::Incomplete, worker);
-    }
-
-    fn give_up(&mut self, reason: NotStored, worker: &mut Worker) {
-        if let Some(fill) = self.fill.take() {
-            fill.abandon(worker);
-            worker.counters.count(Counter::NotStored(reason));
-        }
-    }
-
-    fn plan(
-        &self,
-        head: &ResponseHead<'_>,
-        now_ms: u64,
-        worker: &mut Worker,
-    ) -> Result<Fill, NotStored> {
-        if let Some(reason) = self.unstorable {
-            return Err(reason);
-        }
-        let ignored = self.rule.cookies == Cookies::Ignore;
-        let cookies = CookieRule { ignored, sent: self.cookie_sent };
-        let found = storable(head, &self.rule.lifetime, cookies)?;
-        let meta = Meta {
-            status: head.status,
-            stored_ms: now_ms,
-            fresh_until_ms: now_ms.saturating_add(found.fresh_ms),
-            age_s: found.age_s,
-        };
-        stored_fields(&mut worker.fields, head.fields, ignored, &self.policy.not_stored);
-        let limits = Limits { entry: self.policy.max_fill(), worker: self.policy.fill_budget };
-        Fill::new(meta, worker.fields.to_block(), head.content_length, limits, worker)
-    }
-}
-
-/// Puts an entry into L1, if it is for it.
-fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
-        return;
-    }
-    let before = worker.l1.evictions();
-    if !worker.l1.insert(Rc::clone(entry)) {
-        worker.counters.count(Counter::Refusal);
-    }
-    worker.counters.add(Counter::Eviction, worker.l1.evictions() - before);
 }
 
 /// Whether a request is for the cache at all.
-fn cacheable(head: &RequestHead<'_>, ended: bool, rule: &Rule) -> Result<(), Bypass> {
+fn cacheable(
+    head: &RequestHead<'_>,
+    ended: bool,
+    rule: &Rule,
+    policy: &Policy,
+) -> Result<(), Bypass> {
     if head.method != b"GET" && head.method != b"HEAD" {
         Err(Bypass::Method)
     } else if rule.bypass {
         Err(Bypass::Route)
     } else if !ended {
         Err(Bypass::Body)
-    } else if head.authorization {
-        Err(Bypass::Authorization)
-    } else if head.cookie && rule.cookies == Cookies::Respect {
+    } else if head.precondition {
+        Err(Bypass::Precondition)
+    } else if head.cookie && !rule.store.cookies_ignored {
         Err(Bypass::Cookie)
-    } else if head.range {
-        Err(Bypass::Range)
+    } else if policy.distrusted.any_of(head.fields) {
+        Err(Bypass::Distrusted)
     } else {
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! A response being copied while it streams to its client.
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use super::Worker;
 use crate::entry::{Entry, Meta};
+use crate::http::fields::Fields;
 use crate::http::key::Key;
 use crate::http::storable::NotStored;
+use crate::http::vary::Names;
 
 /// What a chunk costs besides its bytes, at most.
 const CHUNK_OVERHEAD: usize = 32;
@@ -23,6 +27,9 @@ pub(super) struct Limits {
 pub(super) struct Fill {
     meta: Meta,
     fields: Box<[u8]>,
+    names: Option<Names>,
+    /// Whether it gets an `ETag` made of its body.
+    etag: bool,
     /// The first chunk: most bodies have no other.
     first: Vec<u8>,
     more: Vec<Vec<u8>>,
@@ -33,26 +40,57 @@ pub(super) struct Fill {
 }
 
 impl Fill {
-    /// Starts a copy of a response whose body should have `expected` bytes.
+    /// Starts a copy of a response that varies by `names` and whose body should have `expected` bytes.
     ///
     /// # Errors
     /// `TooLarge` if it is known to be longer than allowed, `FillBudget` if too much is being copied.
     pub(super) fn new(
         meta: Meta,
         fields: Box<[u8]>,
+        names: Option<Names>,
         expected: Option<u64>,
         limits: Limits,
         worker: &mut Worker,
     ) -> Result<Self, NotStored> {
         let (first, more) = (Vec::new(), Vec::new());
-        let mut fill =
-            Self { meta, fields, first, more, body_len: 0, expected, limits, charged: 0 };
+        let mut fill = Self {
+            meta,
+            fields,
+            names,
+            etag: false,
+            first,
+            more,
+            body_len: 0,
+            expected,
+            limits,
+            charged: 0,
+        };
         let least = usize::try_from(expected.unwrap_or(0)).unwrap_or(usize::MAX);
         if least > fill.room() {
             return Err(NotStored::TooLarge);
         }
         fill.charge(fill.fields.len(), worker)?;
         Ok(fill)
+    }
+
+    /// Status and times.
+    pub(super) const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The request fields that the response varies by.
+    pub(super) const fn names(&self) -> Option<&Names> {
+        self.names.as_ref()
+    }
+
+    /// Until when the response is of any use.
+    pub(super) fn useful_until_ms(&self) -> u64 {
+        self.meta.useful_until_ms(Fields::new(&self.fields))
+    }
+
+    /// If it has no `ETag`, it gets one made of its body.
+    pub(super) fn wants_etag(&mut self) {
+        self.etag = Fields::new(&self.fields).get(b"etag").is_none();
     }
 
     /// Makes room for a chunk of `len` bytes.
@@ -87,6 +125,13 @@ impl Fill {
         }
         self.first.reserve_exact(self.body_len - self.first.len());
         self.more.iter().for_each(|chunk| self.first.extend_from_slice(chunk));
+        if self.etag {
+            let etag = format!("\"{:032x}\"", xxh3_128(&self.first));
+            let more = [(&b"etag"[..], etag.as_bytes())];
+            let mut block = Vec::with_capacity(self.fields.len() + 64);
+            Fields::new(&self.fields).write_with(more.into_iter(), &mut block);
+            self.fields = block.into();
+        }
         Ok(Entry::new(self.meta, key, self.fields, self.first.into_boxed_slice()))
     }
 
@@ -113,15 +158,16 @@ impl Fill {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::fields::FieldsBuf;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const META: Meta = Meta { status: 200, stored_ms: 0, fresh_until_ms: 1, age_s: 0 };
-    const FIELDS: usize = 10;
+    const FIELDS: usize = 4;
 
     fn fill(expected: Option<u64>, budget: usize, worker: &mut Worker) -> Result<Fill, NotStored> {
         let limits = Limits { entry: 100, worker: budget };
-        Fill::new(META, [0; FIELDS].into(), expected, limits, worker)
+        let fields = FieldsBuf::default().to_block();
+        Fill::new(Meta::default(), fields, None, expected, limits, worker)
     }
 
     #[test]
@@ -143,12 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn an_etag_is_made_of_the_body() {
+        let mut worker = Worker::new(0);
+        let etag = |body: &[u8], worker: &mut Worker| {
+            let mut fill = fill(None, 1_000, worker).unwrap();
+            fill.wants_etag();
+            fill.chunk(body.to_vec());
+            let entry = fill.finish(Key::new(b"k"), worker).unwrap();
+            assert!(entry.fields().is_sound());
+            entry.fields().get(b"etag").unwrap().to_vec()
+        };
+        let (a, b) = (etag(b"a", &mut worker), etag(b"b", &mut worker));
+        assert!(a.len() == 34 && a[0] == b'"' && a != b && a == etag(b"a", &mut worker));
+    }
+
+    #[test]
     fn size_and_budget_are_bounds() {
         let mut worker = Worker::new(0);
-        assert_eq!(fill(Some(91), 1_000, &mut worker).err(), Some(NotStored::TooLarge));
+        assert_eq!(fill(Some(97), 1_000, &mut worker).err(), Some(NotStored::TooLarge));
         assert_eq!(fill(None, FIELDS - 1, &mut worker).err(), Some(NotStored::FillBudget));
-        let mut one = fill(Some(90), FIELDS + 50 + CHUNK_OVERHEAD, &mut worker).unwrap();
-        assert_eq!(one.reserve(91, &mut worker), Err(NotStored::TooLarge));
+        let mut one = fill(Some(96), FIELDS + 50 + CHUNK_OVERHEAD, &mut worker).unwrap();
+        assert_eq!(one.reserve(97, &mut worker), Err(NotStored::TooLarge));
         assert_eq!(one.reserve(51, &mut worker), Err(NotStored::FillBudget));
         assert_eq!(one.reserve(50, &mut worker), Ok(()));
         one.abandon(&mut worker);

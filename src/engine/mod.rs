@@ -2,13 +2,23 @@
 
 mod exchange;
 mod fill;
+mod invalidation;
+mod origin;
+mod refresh;
 mod worker;
 
-pub use exchange::{Begin, Exchange};
-pub use worker::Worker;
+pub use exchange::{Begin, Exchange, Found, FromL2};
+pub use invalidation::Invalidation;
+pub use origin::Respond;
+pub use worker::{Worker, Write};
+
+use std::rc::Rc;
 
 use crate::closed_enum::closed_enum;
+use crate::config::Policy;
+use crate::entry::Entry;
 use crate::http::key::KeyRefusal;
+use crate::observe::Counter;
 
 closed_enum! {
     /// How a request ended.
@@ -17,6 +27,14 @@ closed_enum! {
         L1Hit => "l1_hit",
         /// Answered from Redis.
         L2Hit => "l2_hit",
+        /// Answered with a stale response that the client or the response itself allows.
+        StaleHit => "stale_hit",
+        /// Answered with a stored response that the origin said is still good.
+        Revalidated => "revalidated",
+        /// Answered with a stale response in place of the origin's error.
+        StaleIfError => "stale_if_error",
+        /// Not stored, and the client wanted nothing else.
+        OnlyIfCached => "only_if_cached",
         /// Asked of the origin; the answer may have been stored.
         Miss => "miss",
         /// Passed through.
@@ -33,12 +51,12 @@ closed_enum! {
         Route => "route",
         /// A GET with a body.
         Body => "body",
-        /// `Authorization`: the answer may be for one user.
-        Authorization => "authorization",
+        /// `If-Match` or `If-Unmodified-Since`: only the origin can tell.
+        Precondition => "precondition",
         /// `Cookie`, on a route that respects cookies.
         Cookie => "cookie",
-        /// `Range`: only complete responses are stored.
-        Range => "range",
+        /// A field that may shape the answer without being part of its identity.
+        Distrusted => "distrusted_field",
         /// No path.
         NoPath => "no_path",
         /// The key would be too long.
@@ -59,4 +77,16 @@ impl From<KeyRefusal> for Bypass {
             KeyRefusal::NotAnId => Self::NotAnId,
         }
     }
+}
+
+/// Puts an entry into L1, if it is for it.
+fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
+    if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
+        return;
+    }
+    let before = worker.l1.evictions();
+    if !worker.l1.insert(Rc::clone(entry)) {
+        worker.counters.count(Counter::Refusal);
+    }
+    worker.counters.add(Counter::Eviction, worker.l1.evictions() - before);
 }

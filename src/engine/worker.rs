@@ -1,8 +1,23 @@
 //! What one worker keeps between requests.
 
+use std::rc::Rc;
+
+use hashbrown::HashSet;
+
+use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
+use crate::http::key::Key;
 use crate::l1::EntryStore;
 use crate::observe::Counters;
+
+/// A change for L2.
+#[derive(Debug)]
+pub enum Write {
+    /// This entry is stored.
+    Store(Rc<Entry>),
+    /// What is under this hash goes.
+    Delete(u128),
+}
 
 /// A worker's state: one per VM, shared by every filter of the VM, kept when the configuration
 /// is reloaded.
@@ -14,6 +29,10 @@ pub struct Worker {
     pub counters: Counters,
     /// Bytes of responses being copied.
     pub filling: usize,
+    /// Changes for L2 not yet handed over.
+    pub outbox: Vec<Write>,
+    /// Hashes of what is being fetched again while it is served stale.
+    pub(super) refreshing: HashSet<u128>,
     /// The normalised path of the request at hand.
     pub(super) path: Vec<u8>,
     /// The key of the request at hand.
@@ -30,9 +49,22 @@ impl Worker {
             l1: EntryStore::new(0, seed),
             counters: Counters::default(),
             filling: 0,
+            outbox: Vec::new(),
+            refreshing: HashSet::new(),
             path: Vec::new(),
             key: Vec::new(),
             fields: FieldsBuf::default(),
         }
+    }
+
+    /// An entry is stored in L2 as well.
+    pub(super) fn store(&mut self, entry: Rc<Entry>) {
+        self.outbox.push(Write::Store(entry));
+    }
+
+    /// What is stored under `key` is not to be used again.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.l1.remove(key.as_bytes());
+        self.outbox.push(Write::Delete(key.hash()));
     }
 }

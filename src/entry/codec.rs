@@ -3,11 +3,12 @@
 //! Little endian, all of it covered by the checksum:
 //! ```text
 //!  0  2  "TC"                 16  8  received, ms        36  4  key length
-//!  2  1  version (1)          24  8  fresh until, ms     40  4  fields length
-//!  3  1  flags (1 = lz4)      32  4  age on arrival, s   44  4  body length
-//!  4  2  status                                          48  4  body length as packed
-//!  6  2  0                                               52     key, fields, packed body
-//!  8  8  xxh3 of bytes 16.., seeded with bytes 0..8
+//!  2  1  version (2)          24  8  fresh until, ms     40  4  fields length
+//!  3  1  flags                32  4  age on arrival, s   44  4  body length
+//!  4  2  status               52  4  stale while         48  4  body length as packed
+//!  6  2  0                           revalidated, s      60     key, fields, packed body
+//!  8  8  xxh3 of bytes 16..,  56  4  stale if error, s
+//!        seeded with 0..8
 //! ```
 //! Whatever is not exactly this is an error, and the caller treats it as a miss.
 
@@ -20,9 +21,15 @@ use crate::http::fields::Fields;
 use crate::http::key::Key;
 
 const MAGIC: [u8; 2] = *b"TC";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const HEADER: usize = 60;
+
 const LZ4: u8 = 1;
-const HEADER: usize = 52;
+const NEVER_STALE: u8 = 2;
+const SHARED: u8 = 4;
+const IMMUTABLE: u8 = 8;
+const VARIANTS: u8 = 16;
+const ALL_FLAGS: u8 = 31;
 
 closed_enum! {
     /// Why stored bytes are not an entry.
@@ -57,18 +64,30 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
         .filter(|packed| packed.len() <= body.len() - body.len() / 8);
     let stored = packed.as_deref().unwrap_or(body);
     let (key, fields) = (entry.key().as_bytes(), entry.fields().as_bytes());
+    let meta = &entry.meta;
+    let flags = [
+        (packed.is_some(), LZ4),
+        (meta.never_stale, NEVER_STALE),
+        (meta.shared, SHARED),
+        (meta.immutable, IMMUTABLE),
+        (meta.variants, VARIANTS),
+    ];
+    let flags = flags.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag);
 
     let mut out = Vec::with_capacity(HEADER + key.len() + fields.len() + stored.len());
     out.extend_from_slice(&MAGIC);
-    out.extend_from_slice(&[VERSION, if packed.is_some() { LZ4 } else { 0 }]);
-    out.extend_from_slice(&entry.meta.status.to_le_bytes());
+    out.extend_from_slice(&[VERSION, flags]);
+    out.extend_from_slice(&meta.status.to_le_bytes());
     out.extend_from_slice(&[0; 10]); // reserved, and the checksum's place
-    out.extend_from_slice(&entry.meta.stored_ms.to_le_bytes());
-    out.extend_from_slice(&entry.meta.fresh_until_ms.to_le_bytes());
-    out.extend_from_slice(&entry.meta.age_s.to_le_bytes());
+    out.extend_from_slice(&meta.stored_ms.to_le_bytes());
+    out.extend_from_slice(&meta.fresh_until_ms.to_le_bytes());
+    out.extend_from_slice(&meta.age_s.to_le_bytes());
     for len in [key.len(), fields.len(), body.len(), stored.len()] {
         // Entries are bounded far below 4 GiB by the largest fill.
         out.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_le_bytes());
+    }
+    for seconds in [meta.stale_while_revalidate_s, meta.stale_if_error_s] {
+        out.extend_from_slice(&seconds.to_le_bytes());
     }
     for part in [key, fields, stored] {
         out.extend_from_slice(part);
@@ -87,7 +106,7 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
 pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError> {
     let head = bytes.get(..HEADER).ok_or(DecodeError::Truncated)?;
     let flags = match head {
-        [b'T', b'C', VERSION, flags @ (0 | LZ4), ..] => *flags,
+        [b'T', b'C', VERSION, flags @ 0..=ALL_FLAGS, ..] => *flags,
         _ => return Err(DecodeError::Version),
     };
     let lengths = [36, 40, 44, 48].map(|at| u32_at(head, at) as usize);
@@ -128,6 +147,12 @@ pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError>
         stored_ms: u64_at(head, 16),
         fresh_until_ms: u64_at(head, 24),
         age_s: u32_at(head, 32),
+        stale_while_revalidate_s: u32_at(head, 52),
+        stale_if_error_s: u32_at(head, 56),
+        never_stale: flags & NEVER_STALE != 0,
+        shared: flags & SHARED != 0,
+        immutable: flags & IMMUTABLE != 0,
+        variants: flags & VARIANTS != 0,
     };
     Ok(Entry::new(meta, key.clone(), fields.into(), body))
 }

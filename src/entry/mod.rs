@@ -1,17 +1,23 @@
 //! One stored response: its parts, and its binary form for the levels outside the VM.
 
 mod codec;
+mod variants;
 
 pub use codec::{DecodeError, decode, encode, encoded_len_limit};
+pub use variants::Variants;
 
 use crate::http::fields::Fields;
 use crate::http::key::Key;
+use crate::http::reuse::Standing;
 
 /// How far the clocks of two instances may be apart.
 const SKEW_MS: u64 = 1_000;
 
+/// How long after its end a stale entry with a validator is still worth asking about.
+const VALIDATED_FOR_MS: u64 = 600_000;
+
 /// What an entry knows besides its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
     /// The response's status.
     pub status: u16,
@@ -21,6 +27,30 @@ pub struct Meta {
     pub fresh_until_ms: u64,
     /// Its age when it was received, in seconds.
     pub age_s: u32,
+    /// Seconds it is served stale while it is fetched again.
+    pub stale_while_revalidate_s: u32,
+    /// Seconds it is served stale in place of an error.
+    pub stale_if_error_s: u32,
+    /// It must never be served stale.
+    pub never_stale: bool,
+    /// It may answer requests with `Authorization` (RFC 9111, 3.5).
+    pub shared: bool,
+    /// `immutable` (RFC 8246).
+    pub immutable: bool,
+    /// No response: it says by which request fields the responses for its key are told apart.
+    pub variants: bool,
+}
+
+impl Meta {
+    /// Until when a response with these fields is of any use, fresh or stale.
+    #[must_use]
+    pub fn useful_until_ms(&self, fields: Fields<'_>) -> u64 {
+        let stale_s = self.stale_while_revalidate_s.max(self.stale_if_error_s);
+        let validator = fields.iter().any(|(name, _)| matches!(name, b"etag" | b"last-modified"));
+        let stale_ms = if validator { VALIDATED_FOR_MS } else { 0 };
+        let end_ms = self.fresh_until_ms.max(self.stored_ms);
+        end_ms.saturating_add(stale_ms.max(u64::from(stale_s) * 1000))
+    }
 }
 
 /// A stored response, its parts as they are sent.
@@ -87,11 +117,44 @@ impl Entry {
         self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed()).div_euclid(1000)
     }
 
+    /// What its freshness allows.
+    #[must_use]
+    pub fn standing(&self, now_ms: u64) -> Standing {
+        let left = self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed());
+        Standing {
+            fresh: self.is_fresh(now_ms),
+            ttl_ms: if self.is_from_future(now_ms) { i64::MIN } else { left },
+            age_s: self.age_s(now_ms),
+            stale_while_revalidate_s: self.meta.stale_while_revalidate_s,
+            never_stale: self.meta.never_stale,
+            immutable: self.meta.immutable,
+        }
+    }
+
+    /// Until when it is of any use, fresh or stale, in ms since the epoch.
+    #[must_use]
+    pub fn useful_until_ms(&self) -> u64 {
+        self.meta.useful_until_ms(self.fields())
+    }
+
+    /// Whether it may be served in place of an error (RFC 5861, 4); `wanted` is the client's
+    /// `stale-if-error`, in seconds.
+    #[must_use]
+    pub fn may_hide_an_error(&self, now_ms: u64, wanted: Option<u32>) -> bool {
+        let wanted = wanted.filter(|_| !self.meta.never_stale).unwrap_or(0);
+        let seconds = self.meta.stale_if_error_s.max(wanted);
+        seconds > 0 && self.standing(now_ms).ttl_ms >= -1000 * i64::from(seconds)
+    }
+
     /// Whether it may be served without asking anyone. One that seems to come from the future is
     /// not: a clock was set back, and how old it is cannot be told.
     #[must_use]
     pub const fn is_fresh(&self, now_ms: u64) -> bool {
-        now_ms < self.meta.fresh_until_ms && now_ms.saturating_add(SKEW_MS) >= self.meta.stored_ms
+        now_ms < self.meta.fresh_until_ms && !self.is_from_future(now_ms)
+    }
+
+    const fn is_from_future(&self, now_ms: u64) -> bool {
+        now_ms.saturating_add(SKEW_MS) < self.meta.stored_ms
     }
 
     /// Its `Age` in seconds (RFC 9111, 4.2.3); a clock set back counts as no time passed.
@@ -105,7 +168,15 @@ impl Entry {
 pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
     let fields = [(&b"content-type"[..], &b"application/json"[..])];
     let fields = fields.into_iter().collect::<crate::http::fields::FieldsBuf>().to_block();
-    let meta = Meta { status: 200, stored_ms: 1_000_000, fresh_until_ms: 1_060_000, age_s: 2 };
+    let meta = Meta {
+        status: 200,
+        stored_ms: 1_000_000,
+        fresh_until_ms: 1_060_000,
+        age_s: 2,
+        stale_if_error_s: 5,
+        shared: true,
+        ..Meta::default()
+    };
     Entry::new(meta, Key::new(key.as_bytes()), fields, body.into())
 }
 
@@ -130,5 +201,10 @@ mod tests {
         assert!(entry.is_fresh(1_059_999) && !entry.is_fresh(1_060_000));
         assert!(entry.is_fresh(999_000) && !entry.is_fresh(998_999));
         assert_eq!((entry.age_s(0), entry.ttl_s(1_061_000)), (2, -1));
+        let hides = |now_ms, wanted| entry.may_hide_an_error(now_ms, wanted);
+        assert!(hides(1_065_000, None) && !hides(1_065_001, None));
+        assert!(hides(1_067_000, Some(7)) && !hides(1_067_001, Some(7)));
+        assert!(!hides(998_999, None), "its age cannot be told");
+        assert_eq!(entry.useful_until_ms(), 1_065_000);
     }
 }

@@ -3,7 +3,10 @@
 
 mod meters;
 mod module;
+mod refreshes;
 mod reply;
+mod requests;
+mod responses;
 mod root;
 mod stream;
 #[cfg(test)]

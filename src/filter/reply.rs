@@ -1,10 +1,17 @@
 //! What a client is told: the hit itself, and what is added to the origin's answers.
 
+use std::borrow::Cow;
+
+use super::stream::Stream;
 use crate::config::Policy;
-use crate::engine::Bypass;
+use crate::engine::{Bypass, Exchange, Found, Outcome};
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
-use crate::http::cache_status::{self, Forward};
+use crate::http::cache_status::{self, Forward, Forwarded};
+use crate::http::conditional::not_modified_fields;
+use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::form::{Form, Stored, form};
+use crate::http::range;
 
 /// The answer at hand. Its memory is kept, so that a hit allocates nothing.
 #[derive(Debug, Default)]
@@ -14,29 +21,134 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Answers the stream at hand with an entry.
-    pub(super) fn hit(
+    /// Answers the stream at hand with an entry as it is. Returns what the stream is then, if its answer
+    /// must be corrected.
+    pub(super) fn plain_hit(
         &mut self,
         host: &impl Host,
         policy: &Policy,
         entry: &Entry,
-        level: &str,
         now_ms: u64,
-    ) -> HostResult<()> {
+    ) -> HostResult<Option<Stream>> {
         let ttl_s = entry.ttl_s(now_ms);
+        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, "l1");
+        self.whole(host, policy, entry, "HIT", now_ms)
+    }
+
+    /// Writes the `Cache-Status` of a hit.
+    pub(super) fn begin_hit(&mut self, policy: &Policy, found: &Found, level: &str) {
+        let ttl_s = found.entry.ttl_s(found.now_ms);
         cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
+    }
+
+    /// Answers the stream at hand with what was found, in the form that its request asks for, and with
+    /// the `Cache-Status` just written.
+    pub(super) fn answer(
+        &mut self,
+        host: &impl Host,
+        exchange: &Exchange,
+        found: &Found,
+        word: &str,
+    ) -> HostResult<Option<Stream>> {
+        let (policy, entry, now_ms) = (exchange.policy(), &*found.entry, found.now_ms);
+        let stored = Stored {
+            status: entry.meta().status,
+            fields: entry.fields(),
+            body: entry.body(),
+            received_ms: entry.meta().stored_ms,
+            hash: entry.key().hash(),
+        };
+        let mut fields = FieldsBuf::default();
+        let mut text = Vec::new();
+        let (status, body) = match form(exchange.request(), stored, now_ms) {
+            Form::Whole => return self.whole(host, policy, entry, word, now_ms),
+            Form::NotModified => {
+                not_modified_fields(&mut fields, stored.fields);
+                (304, Cow::Borrowed(&b""[..]))
+            }
+            Form::Unsatisfiable => {
+                range::unsatisfied_range(&mut text, stored.body.len());
+                (416, Cow::Borrowed(&b""[..]))
+            }
+            Form::Part(first, last) => {
+                fields.extend(stored.fields.iter());
+                range::content_range(&mut text, first, last, stored.body.len());
+                (206, stored.body.get(first..=last).unwrap_or_default().into())
+            }
+            Form::Parts(parts) => {
+                let others = stored.fields.iter().filter(|(name, _)| *name != b"content-type");
+                fields.extend(others);
+                fields.push(b"content-type", &parts.content_type);
+                (206, parts.payload.into())
+            }
+        };
+        if !text.is_empty() {
+            fields.push(b"content-range", &text);
+        }
+        let block = fields.to_block();
+        self.send(host, policy, entry, word, now_ms, (status, Fields::new(&block), &body))
+    }
+
+    fn whole(
+        &mut self,
+        host: &impl Host,
+        policy: &Policy,
+        entry: &Entry,
+        word: &str,
+        now_ms: u64,
+    ) -> HostResult<Option<Stream>> {
+        let answer = (entry.meta().status, entry.fields(), entry.body());
+        self.send(host, policy, entry, word, now_ms, answer)
+    }
+
+    /// Answers the stream at hand with status, fields and body, and with what is told of `entry`.
+    fn send(
+        &mut self,
+        host: &impl Host,
+        policy: &Policy,
+        entry: &Entry,
+        word: &str,
+        now_ms: u64,
+        (status, fields, body): (u16, Fields<'_>, &[u8]),
+    ) -> HostResult<Option<Stream>> {
+        if policy.cache_status_key {
+            cache_status::write_key(&mut self.status, entry.key().as_bytes());
+        }
         let mut digits = itoa::Buffer::new();
         let age = digits.format(entry.age_s(now_ms)).as_bytes();
         let hash = policy.x_cache_key.then(|| short_hash(entry.key().hash()));
         let own: [Option<(&[u8], &[u8])>; 4] = [
             Some((b"cache-status", &self.status)),
             Some((b"age", age)),
-            policy.x_cache_status.then_some((b"x-cache-status", b"HIT")),
+            policy.x_cache_status.then_some((b"x-cache-status", word.as_bytes())),
             hash.as_ref().map(|hash| (&b"x-cache-key"[..], &hash[..])),
         ];
         self.block.clear();
-        entry.fields().write_with(own.iter().flatten().copied(), &mut self.block);
-        host.respond(entry.meta().status, &self.block, entry.body())
+        fields.write_with(own.iter().flatten().copied(), &mut self.block);
+        host.respond(status, &self.block, body)?;
+        let content_type = fields.get(b"content-type");
+        let wrong = content_type.is_some() == body.is_empty();
+        Ok(wrong.then(|| Stream::Retyped(content_type.map(<[u8]>::to_vec))))
+    }
+
+    /// Tells the client that nothing is stored for it, which is all it wanted.
+    pub(super) fn only_if_cached(&mut self, host: &impl Host, policy: &Policy) -> HostResult<()> {
+        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
+        let detail = Some(Outcome::OnlyIfCached.as_str());
+        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        self.block.clear();
+        let own = [(&b"cache-status"[..], &self.status[..])];
+        Fields::default().write_with(own.into_iter(), &mut self.block);
+        host.respond(504, &self.block, b"")
+    }
+
+    /// Makes a 304 of the origin's response at hand, whose body is then taken out.
+    pub(super) fn not_modified(host: &impl Host) -> HostResult<()> {
+        host.set_field(FieldMap::Response, b":status", b"304")?;
+        // A 304 without these says nothing wrong; with them it might.
+        let _ = host.remove_field(FieldMap::Response, b"content-length");
+        let _ = host.remove_field(FieldMap::Response, b"content-type");
+        Ok(())
     }
 
     /// Corrects our own answer at hand: Envoy calls a local reply without a type `text/plain`, and takes
@@ -61,16 +173,21 @@ impl Reply {
             Bypass::Method => Forward::Method,
             _ => Forward::Bypass,
         };
-        let (name, detail) = (&policy.cache_name, Some(reason.as_str()));
-        cache_status::write_forwarded(self.begin_status(), name, why, 0, false, detail);
+        let told = Forwarded { detail: Some(reason.as_str()), ..Forwarded::new(why, 0) };
+        told.write(self.begin_status(), &policy.cache_name);
         self.add_status(host, policy, b"BYPASS");
     }
 
     /// Adds the `Cache-Status` just written to the origin's response at hand.
-    pub(super) fn miss(&self, host: &impl Host, policy: &Policy, hash: u128) {
+    pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange) {
+        let policy = exchange.policy();
+        if policy.cache_status_key {
+            cache_status::write_key(&mut self.status, exchange.key().as_bytes());
+        }
         self.add_status(host, policy, b"MISS");
         if policy.x_cache_key {
-            let _ = host.set_field(FieldMap::Response, b"x-cache-key", &short_hash(hash));
+            let hash = short_hash(exchange.key().hash());
+            let _ = host.set_field(FieldMap::Response, b"x-cache-key", &hash);
         }
     }
 

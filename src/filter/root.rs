@@ -78,6 +78,14 @@ impl Root {
         Some(queued)
     }
 
+    /// Queues a delete in L2; false if it is not done.
+    pub(super) fn delete(&mut self, host: &impl Host, hash: u128) -> bool {
+        let Some(l2) = &mut self.l2 else { return true };
+        let queued = l2.client.delete(hash);
+        l2.wake(host);
+        queued
+    }
+
     /// Whether `queue` is the one this root wakes itself by.
     pub(super) fn owns_queue(&self, queue: u32) -> bool {
         self.l2.as_ref().is_some_and(|l2| l2.queue == queue)

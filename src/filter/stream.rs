@@ -1,7 +1,7 @@
 //! One HTTP request: what the filter knows of it between callbacks. A request that was answered or
 //! needs nothing more is forgotten at once.
 
-use crate::engine::{Bypass, Exchange};
+use crate::engine::{Bypass, Exchange, Invalidation};
 
 /// Where a request stands.
 #[derive(Debug)]
@@ -10,10 +10,12 @@ pub(super) enum Stream {
     Tunnelled,
     /// Paused until L2 answers.
     AwaitingL2(Box<Exchange>),
-    /// With the origin.
-    Forwarded(Box<Exchange>),
-    /// Passed through.
-    Bypassed(Bypass),
+    /// With the origin; and whether the response's body is to be taken out.
+    Forwarded(Box<Exchange>, bool),
+    /// Answered by a 304 made of a response whose body still streams by and is taken out.
+    Emptied,
+    /// Passed through, perhaps to make something stale.
+    Bypassed(Bypass, Option<Box<Invalidation>>),
     /// Answered from the cache; `Content-Type` is to be as it was stored, not as the host supposes.
     Retyped(Option<Vec<u8>>),
 }

@@ -50,6 +50,13 @@ unsafe extern "C" {
         data: *mut *mut u8,
         len: *mut usize,
     ) -> u32;
+    fn proxy_set_buffer_bytes(
+        buffer: u32,
+        start: usize,
+        len: usize,
+        data: *const u8,
+        data_len: usize,
+    ) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -194,6 +201,10 @@ impl Host for Envoy {
 
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {
         take(|data, len| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, max, data, len) })
+    }
+
+    fn clear_buffer(&self, buffer: Buffer, len: usize) -> HostResult<()> {
+        check(unsafe { proxy_set_buffer_bytes(buffer as u32, 0, len, ptr::null(), 0) })
     }
 
     fn respond(&self, status: u16, fields: &[u8], body: &[u8]) -> HostResult<()> {

@@ -109,8 +109,7 @@ extern "C" fn proxy_on_request_trailers(context: u32, _trailers: u32) -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_response_headers(context: u32, _fields: u32, end_of_stream: u32) -> u32 {
-    with((), |module| module.on_response_head(context, end_of_stream != 0));
-    Action::Continue as u32
+    with(Action::Continue, |module| module.on_response_head(context, end_of_stream != 0)) as u32
 }
 
 #[unsafe(no_mangle)]

@@ -93,6 +93,11 @@ impl Host for Rc<Fake> {
         Ok(bytes[..bytes.len().min(max)].to_vec())
     }
 
+    fn clear_buffer(&self, buffer: Buffer, _: usize) -> HostResult<()> {
+        self.buffers.borrow_mut().insert(buffer, Vec::new());
+        Ok(())
+    }
+
     fn respond(&self, status: u16, _: &[u8], body: &[u8]) -> HostResult<()> {
         self.responses.borrow_mut().push((self.context.get(), status, body.to_vec()));
         Ok(())

@@ -104,6 +104,8 @@ pub trait Host {
     fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
+    /// Takes the `len` bytes of a chunk out of a buffer.
+    fn clear_buffer(&self, buffer: Buffer, len: usize) -> HostResult<()>;
     /// Answers the stream at hand; `fields` is a block.
     fn respond(&self, status: u16, fields: &[u8], body: &[u8]) -> HostResult<()>;
     /// Lets the paused request at hand go on.

@@ -73,7 +73,8 @@ impl CacheControl {
         }
     }
 
-    fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
+    /// Adds one directive; unknown ones say nothing.
+    pub(super) fn apply(&mut self, name: &[u8], argument: Option<&[u8]>) {
         let mut lower = [0; LONGEST];
         let Some(lower) = lower.get_mut(..name.len()) else { return };
         lower.copy_from_slice(name);

@@ -11,13 +11,63 @@ closed_enum! {
         Method => "method",
         /// Nothing stored for its key.
         UriMiss => "uri-miss",
+        /// Something stored, but for other values of the fields in `Vary`.
+        VaryMiss => "vary-miss",
+        /// Something fresh stored, but the request did not want it.
+        Request => "request",
         /// Something stored, but stale.
         Stale => "stale",
     }
 }
 
-/// Writes `name; hit; ttl=…; detail=…` to `out`. Every answer carries one, so nothing
-/// here is formatted or allocated.
+/// What is told of an answer that was not simply a hit.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarded {
+    /// Why the request went forward; none if it was answered here without a stored response.
+    pub why: Option<Forward>,
+    /// The status of the origin's answer; 0 leaves it out.
+    pub status: u16,
+    /// Seconds of freshness left of what was served from the store.
+    pub ttl_s: Option<i64>,
+    /// Whether the answer was stored.
+    pub stored: bool,
+    /// More, from a closed enum.
+    pub detail: Option<&'static str>,
+}
+
+impl Forwarded {
+    /// Forwarded for this reason, answered with this status, not stored.
+    #[must_use]
+    pub const fn new(why: Forward, status: u16) -> Self {
+        Self { why: Some(why), status, ttl_s: None, stored: false, detail: None }
+    }
+
+    /// Writes `name; fwd=…; fwd-status=…; ttl=…; stored; detail=…` to `out`.
+    pub fn write(&self, out: &mut Vec<u8>, name: &str) {
+        let mut add = |parts: &[&str]| {
+            parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        };
+        add(&[name]);
+        if let Some(why) = self.why {
+            add(&["; fwd=", why.as_str()]);
+        }
+        if self.status != 0 {
+            add(&["; fwd-status=", itoa::Buffer::new().format(self.status)]);
+        }
+        if let Some(ttl_s) = self.ttl_s {
+            add(&["; ttl=", itoa::Buffer::new().format(ttl_s)]);
+        }
+        if self.stored {
+            add(&["; stored"]);
+        }
+        if let Some(detail) = self.detail {
+            add(&["; detail=", detail]);
+        }
+    }
+}
+
+/// Writes `name; hit; ttl=…; detail=…` to `out`. Every hit carries one, so nothing here is formatted
+/// or allocated.
 pub fn write_hit(out: &mut Vec<u8>, name: &str, ttl_s: i64, detail: &str) {
     let mut digits = itoa::Buffer::new();
     for part in [name, "; hit; ttl=", digits.format(ttl_s), "; detail=", detail] {
@@ -25,30 +75,19 @@ pub fn write_hit(out: &mut Vec<u8>, name: &str, ttl_s: i64, detail: &str) {
     }
 }
 
-/// Writes `name; fwd=…; fwd-status=…; stored; detail=…` to `out`.
-pub fn write_forwarded(
-    out: &mut Vec<u8>,
-    name: &str,
-    why: Forward,
-    status: u16,
-    stored: bool,
-    detail: Option<&str>,
-) {
-    let mut add = |text: &str| out.extend_from_slice(text.as_bytes());
-    add(name);
-    add("; fwd=");
-    add(why.as_str());
-    if status != 0 {
-        add("; fwd-status=");
-        add(itoa::Buffer::new().format(status));
+/// Adds `; key="…"`, a String of RFC 9651; a key with bytes that it cannot hold is left out.
+pub fn write_key(out: &mut Vec<u8>, key: &[u8]) {
+    if !key.iter().all(|b| (0x20..0x7f).contains(b)) {
+        return;
     }
-    if stored {
-        add("; stored");
+    out.extend_from_slice(b"; key=\"");
+    for byte in key {
+        if matches!(byte, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*byte);
     }
-    if let Some(detail) = detail {
-        add("; detail=");
-        add(detail);
-    }
+    out.push(b'"');
 }
 
 #[cfg(test)]
@@ -62,11 +101,33 @@ mod tests {
         let mut hit = Vec::new();
         write_hit(&mut hit, "tiercel", 42, "l1");
         assert_eq!(hit, b"tiercel; hit; ttl=42; detail=l1");
-        let mut forwarded = Vec::new();
-        write_forwarded(&mut forwarded, "tiercel", Forward::UriMiss, 200, true, None);
-        assert_eq!(forwarded, b"tiercel; fwd=uri-miss; fwd-status=200; stored");
-        forwarded.clear();
-        write_forwarded(&mut forwarded, "tiercel", Forward::Bypass, 0, false, Some("method"));
-        assert_eq!(forwarded, b"tiercel; fwd=bypass; detail=method");
+        let text = |forwarded: Forwarded| {
+            let mut out = Vec::new();
+            forwarded.write(&mut out, "tiercel");
+            String::from_utf8(out).unwrap()
+        };
+        let miss = Forwarded { stored: true, ..Forwarded::new(Forward::UriMiss, 200) };
+        assert_eq!(text(miss), "tiercel; fwd=uri-miss; fwd-status=200; stored");
+        let bypass = Forwarded { detail: Some("method"), ..Forwarded::new(Forward::Bypass, 0) };
+        assert_eq!(text(bypass), "tiercel; fwd=bypass; detail=method");
+        let stale = Forwarded { ttl_s: Some(-3), ..Forwarded::new(Forward::Stale, 503) };
+        assert_eq!(text(stale), "tiercel; fwd=stale; fwd-status=503; ttl=-3");
+        let none = Forwarded { why: None, detail: Some("only_if_cached"), ..miss };
+        let none = Forwarded { status: 0, stored: false, ..none };
+        assert_eq!(text(none), "tiercel; detail=only_if_cached");
+    }
+
+    #[test]
+    fn rfc9211_2_6_the_key_is_a_string() {
+        for (key, expected) in [
+            (&b"http://a/x"[..], &br#"; key="http://a/x""#[..]),
+            (br#"/a"b\c"#, br#"; key="/a\"b\\c""#),
+            (b"/\xc3\xa9", b""),
+            (b"/a\n\nb", b""),
+        ] {
+            let mut out = Vec::new();
+            write_key(&mut out, key);
+            assert_eq!(out, expected);
+        }
     }
 }

@@ -180,10 +180,16 @@ impl FieldsBuf {
     }
 }
 
+impl<'a> Extend<(&'a [u8], &'a [u8])> for FieldsBuf {
+    fn extend<I: IntoIterator<Item = (&'a [u8], &'a [u8])>>(&mut self, fields: I) {
+        fields.into_iter().for_each(|(name, value)| self.push(name, value));
+    }
+}
+
 impl<'a> FromIterator<(&'a [u8], &'a [u8])> for FieldsBuf {
     fn from_iter<I: IntoIterator<Item = (&'a [u8], &'a [u8])>>(fields: I) -> Self {
         let mut buf = Self::default();
-        fields.into_iter().for_each(|(name, value)| buf.push(name, value));
+        buf.extend(fields);
         buf
     }
 }

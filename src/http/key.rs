@@ -72,6 +72,12 @@ impl Key {
         Self { bytes: bytes.into(), hash: OnceCell::new() }
     }
 
+    /// As [`Self::new`], with a hash of its own choice.
+    #[must_use]
+    pub fn with_hash(bytes: &[u8], hash: u128) -> Self {
+        Self { bytes: bytes.into(), hash: halves(hash).into() }
+    }
+
     /// The key in full.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -81,11 +87,14 @@ impl Key {
     /// Its hash: xxh3, 128 bits, the same for every instance.
     #[must_use]
     pub fn hash(&self) -> u128 {
-        #[allow(clippy::cast_possible_truncation)] // both halves are kept
-        let halves = |hash: u128| [(hash >> 64) as u64, hash as u64];
         let [high, low] = *self.hash.get_or_init(|| halves(xxh3_128(&self.bytes)));
         u128::from(high) << 64 | u128::from(low)
     }
+}
+
+#[allow(clippy::cast_possible_truncation)] // both halves are kept
+const fn halves(hash: u128) -> [u64; 2] {
+    [(hash >> 64) as u64, hash as u64]
 }
 
 impl PartialEq for Key {
@@ -110,6 +119,28 @@ impl QueryRule {
         all.sort_by(|a, b| a.name.cmp(&b.name).then(b.required.cmp(&a.required)));
         all.dedup_by(|later, first| later.name == first.name);
         Self::Only(all)
+    }
+}
+
+impl QueryRule {
+    /// The target as its key means it, if it is written in another way. An origin that takes `%61` for
+    /// something else than `a` must not answer for both.
+    #[must_use]
+    pub fn normalised_target(&self, target: &[u8]) -> Option<Vec<u8>> {
+        if !target.contains(&b'%') {
+            return None;
+        }
+        let mut parts = target.splitn(2, |b| *b == b'?');
+        let mut out = Vec::with_capacity(target.len());
+        normalise(&mut out, parts.next().unwrap_or_default());
+        if let Some(query) = parts.next() {
+            out.push(b'?');
+            match self {
+                Self::All => normalise(&mut out, query),
+                Self::Only(_) => out.extend_from_slice(query),
+            }
+        }
+        (out != target).then_some(out)
     }
 }
 
@@ -289,6 +320,22 @@ mod tests {
     fn only(include: &[&str], require: &[&str]) -> QueryRule {
         let names = |all: &[&str]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
         QueryRule::only(&names(include), &names(require), &names(&["game_gid"]))
+    }
+
+    #[test]
+    fn the_origin_sees_what_the_key_says() {
+        for (target, all, some) in [
+            ("/a?b", None, None),
+            ("/%61?%62=1", Some("/a?b=1"), Some("/a?%62=1")),
+            ("/a%2fb?%zz", Some("/a%2Fb?%zz"), Some("/a%2Fb?%zz")),
+            ("/%zz%61", None, None),
+            ("/a%2F", None, None),
+        ] {
+            for (rule, expected) in [(QueryRule::All, all), (only(&["b"], &[]), some)] {
+                let found = rule.normalised_target(target.as_bytes());
+                assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{target}");
+            }
+        }
     }
 
     #[test]

@@ -20,15 +20,21 @@ pub struct RequestHead<'a> {
     pub authorization: bool,
     /// Whether there is a `Range` field.
     pub range: bool,
-    /// Whether the answer must not be stored (RFC 9111, 5.2.1.5).
-    pub no_store: bool,
+    /// Whether there is an `If-None-Match` or an `If-Modified-Since` field.
+    pub conditional: bool,
+    /// Whether there is an `If-Match` or an `If-Unmodified-Since` field, which are for origins.
+    pub precondition: bool,
+    /// Whether there is a `Cache-Control` or a `Pragma` field.
+    pub directives: bool,
+    /// Every field.
+    pub fields: Fields<'a>,
 }
 
 impl<'a> RequestHead<'a> {
     /// Reads the head out of the host's field block.
     #[must_use]
     pub fn read(fields: Fields<'a>) -> Self {
-        let mut head = Self::default();
+        let mut head = Self { fields, ..Self::default() };
         for (name, value) in fields.iter() {
             match name {
                 b":method" => head.method = value,
@@ -38,11 +44,33 @@ impl<'a> RequestHead<'a> {
                 b"cookie" => head.cookie = true,
                 b"authorization" => head.authorization = true,
                 b"range" => head.range = true,
-                b"cache-control" => head.no_store |= CacheControl::parse([value]).no_store,
+                b"if-none-match" | b"if-modified-since" => head.conditional = true,
+                b"if-match" | b"if-unmodified-since" => head.precondition = true,
+                b"cache-control" | b"pragma" => head.directives = true,
                 _ => {}
             }
         }
         head
+    }
+
+    /// Whether nothing in it can make a fresh stored response the wrong answer as it is.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        !(self.range || self.conditional || self.directives || self.authorization)
+    }
+
+    /// The directives of the request. `Pragma: no-cache` counts where there is no `Cache-Control`
+    /// (RFC 9111, 5.4).
+    #[must_use]
+    pub fn cache_control(&self) -> CacheControl {
+        if !self.directives {
+            return CacheControl::default();
+        }
+        let name: &[u8] = match self.fields.get(b"cache-control") {
+            Some(_) => b"cache-control",
+            None => b"pragma",
+        };
+        CacheControl::parse(self.fields.all(name))
     }
 
     /// Path and query, apart.
@@ -67,6 +95,20 @@ mod tests {
         let head = RequestHead::read(Fields::new(&bytes));
         assert_eq!(head.method, b"GET");
         assert_eq!(head.path_and_query(), (&b"/a"[..], Some(&b"b?c"[..])));
-        assert!(head.cookie && !head.authorization && !head.range);
+        assert!(head.cookie && head.is_plain());
+    }
+
+    #[test]
+    fn rfc9111_5_4_pragma_counts_only_alone() {
+        for (fields, no_cache) in [
+            (&[("pragma", "no-cache")][..], true),
+            (&[("pragma", "no-cache"), ("cache-control", "max-stale")], false),
+            (&[("cache-control", "max-age=0"), ("cache-control", "no-cache")], true),
+            (&[], false),
+        ] {
+            let bytes = block(fields);
+            let head = RequestHead::read(Fields::new(&bytes));
+            assert_eq!(head.cache_control().no_cache.is_some(), no_cache, "{fields:?}");
+        }
     }
 }

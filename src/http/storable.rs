@@ -1,44 +1,32 @@
-//! Whether a response may be stored, and for how long it is fresh (RFC 9111, 3 and 4.2).
-//!
-//! This is the conservative subset the read path needs: 200 and configured negative statuses, no
-//! validation, no variants. What it does not understand it does not store.
+//! Whether a response may be stored, and what of it (RFC 9111, 3).
 
-use std::time::SystemTime;
-
-use super::cache_control::delta_seconds;
+use super::cache_control::{CacheControl, FieldNames};
+use super::date;
 use super::fields::{Fields, FieldsBuf};
+use super::freshness::{Lifetime, Times, freshness};
 use super::response::ResponseHead;
 use crate::closed_enum::closed_enum;
-
-/// How long responses are fresh that do not say so themselves.
-#[derive(Clone, Debug, Default)]
-pub struct Lifetime {
-    /// For 200, in ms; none means only what the response says.
-    pub ttl_ms: Option<u64>,
-    /// For negative answers, in ms.
-    pub negative_ttl_ms: u64,
-    /// Statuses kept as negative answers.
-    pub negative_statuses: Vec<u16>,
-}
 
 closed_enum! {
     /// Why a response is not stored.
     pub enum NotStored {
-        /// The status is neither 200 nor a configured negative one.
+        /// A status that is never stored: not final, 206, 304, or one that must be understood and is not.
         Status => "status",
         /// `no-store`.
         NoStore => "no_store",
-        /// `no-cache`: it would need validation.
+        /// `no-cache`, and nothing to validate it by.
         NoCache => "no_cache",
         /// `private`.
         Private => "private",
+        /// An answer to `Authorization` that does not say it may be shared.
+        Authorization => "authorization",
         /// `Set-Cookie` on a route that respects cookies.
         SetCookie => "set_cookie",
-        /// `Vary` names a field that the key does not hold.
+        /// `Vary: *`, or a field that must not be part of a key.
         Vary => "vary",
         /// Neither the response nor the policy says how long it is fresh.
         NoFreshness => "no_freshness",
-        /// Already stale when it arrived.
+        /// Already stale when it arrived, and nothing to validate it by.
         Stale => "stale",
         /// Larger than any level takes.
         TooLarge => "too_large",
@@ -53,93 +41,153 @@ closed_enum! {
     }
 }
 
+impl NotStored {
+    /// Whether the response itself is the reason, and not the request or the cache.
+    #[must_use]
+    pub const fn is_of_the_response(self) -> bool {
+        matches!(
+            self,
+            Self::NoStore
+                | Self::NoCache
+                | Self::Private
+                | Self::SetCookie
+                | Self::Vary
+                | Self::NoFreshness
+                | Self::Stale
+        )
+    }
+}
+
+/// Statuses whose meaning for a cache is known (RFC 9110, 15), for `must-understand`.
+const UNDERSTOOD: [u16; 33] = [
+    200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
+    408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 500, 501, 502, 503,
+];
+
+/// What the policy says of a response.
+#[derive(Clone, Debug, Default)]
+pub struct StoreRule {
+    /// Freshness where the response is silent.
+    pub lifetime: Lifetime,
+    /// Seconds a stale response is served while it is fetched again (RFC 5861, 3), where the response
+    /// is silent.
+    pub stale_while_revalidate_s: u32,
+    /// Seconds a stale response is served in place of an error (RFC 5861, 4), where the response is
+    /// silent.
+    pub stale_if_error_s: u32,
+    /// Cookies are not part of the identity.
+    pub cookies_ignored: bool,
+    /// `Authorization` is not part of the identity.
+    pub authorization_ignored: bool,
+}
+
+/// What was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// With `Authorization`.
+    pub authorization: bool,
+    /// With `no-store`.
+    pub no_store: bool,
+    /// By `HEAD`.
+    pub head: bool,
+}
+
 /// A response that may be stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storable {
     /// Age on arrival, in seconds.
     pub age_s: u32,
-    /// How much longer it is fresh, in ms.
-    pub fresh_ms: u64,
+    /// Until when it is fresh, in ms since the epoch; in the past if it must be validated at once.
+    pub fresh_until_ms: u64,
+    /// Seconds it is served stale while it is fetched again.
+    pub stale_while_revalidate_s: u32,
+    /// Seconds it is served stale in place of an error.
+    pub stale_if_error_s: u32,
+    /// It must never be served stale.
+    pub never_stale: bool,
+    /// It may answer requests with `Authorization` (3.5).
+    pub shared: bool,
+    /// `immutable` (RFC 8246).
+    pub immutable: bool,
 }
 
-/// What cookies mean for a response.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CookieRule {
-    /// The route declares that cookies are not part of the identity.
-    pub ignored: bool,
-    /// The request carried some.
-    pub sent: bool,
-}
-
-/// Decides whether a response may be stored.
+/// Decides whether a response may be stored; `Vary` is the caller's.
 ///
 /// # Errors
 /// The first reason against it.
 pub fn storable(
     head: &ResponseHead<'_>,
-    lifetime: &Lifetime,
-    cookies: CookieRule,
+    rule: &StoreRule,
+    asked: Asked,
+    times: Times,
 ) -> Result<Storable, NotStored> {
-    let negative = lifetime.negative_statuses.contains(&head.status);
-    if head.status != 200 && !negative {
+    let directives = &head.cache_control;
+    let understood = UNDERSTOOD.contains(&head.status);
+    if asked.head {
+        return Err(NotStored::Method);
+    }
+    if asked.no_store {
+        return Err(NotStored::RequestNoStore);
+    }
+    if !(200..=599).contains(&head.status)
+        || matches!(head.status, 206 | 304)
+        || directives.must_understand && !understood
+    {
         return Err(NotStored::Status);
     }
-    let directives = &head.cache_control;
-    if directives.no_store {
+    // 5.2.2.3: whoever understands the status lets must-understand win over no-store.
+    if directives.no_store && !directives.must_understand {
         return Err(NotStored::NoStore);
     }
-    if directives.private.is_some() {
+    if directives.private == Some(FieldNames::All) {
         return Err(NotStored::Private);
     }
-    if directives.no_cache.is_some() {
-        return Err(NotStored::NoCache);
+    let revalidate = directives.must_revalidate || directives.s_maxage.is_some();
+    let shared = directives.public || revalidate;
+    if asked.authorization && !shared && !rule.authorization_ignored {
+        return Err(NotStored::Authorization);
     }
-    if !cookies.ignored && head.set_cookie {
+    if !rule.cookies_ignored && head.set_cookie && !limited(directives, b"set-cookie") {
         return Err(NotStored::SetCookie);
     }
-    if head.vary {
-        // A session that the cookie names, used and not begun: the answer is that session's.
-        let session = cookies.sent && !head.set_cookie;
-        let cookie_covered = cookies.ignored && !session;
-        if !head.fields.all(b"vary").all(|line| varies_not(line, cookie_covered)) {
-            return Err(NotStored::Vary);
-        }
-    }
-    let policy = if negative { Some(lifetime.negative_ttl_ms) } else { lifetime.ttl_ms };
-    let lifetime_ms = explicit_lifetime(head).or(policy).ok_or(NotStored::NoFreshness)?;
-    let age_s = head.age.and_then(delta_seconds).unwrap_or(0);
-    let fresh_ms = lifetime_ms.saturating_sub(u64::from(age_s) * 1000);
-    if fresh_ms == 0 {
-        return Err(NotStored::Stale);
-    }
-    Ok(Storable { age_s, fresh_ms })
-}
-
-/// What the response itself says, in ms: `s-maxage`, then `max-age`, then `Expires` (4.2.1).
-fn explicit_lifetime(head: &ResponseHead<'_>) -> Option<u64> {
-    if let Some(seconds) = head.cache_control.s_maxage.or(head.cache_control.max_age) {
-        return Some(u64::from(seconds) * 1000);
-    }
-    let (Some(expires), Some(date)) = (date(head.expires?), head.date.and_then(date)) else {
-        return Some(0); // an invalid date, "0" above all, means already expired (5.3)
+    let no_cache = directives.no_cache == Some(FieldNames::All);
+    let found = freshness(head, &rule.lifetime, times);
+    let (lifetime_ms, age_ms) = match found {
+        Some(found) if !no_cache => (found.lifetime_ms, found.age_ms),
+        Some(found) => (0, found.age_ms),
+        None if no_cache => (0, 0),
+        None => return Err(NotStored::NoFreshness),
     };
-    let lifetime = expires.duration_since(date).unwrap_or_default();
-    Some(u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX))
+    let never_stale = no_cache || revalidate || directives.proxy_revalidate;
+    let seconds = |said: Option<u32>, policy| if never_stale { 0 } else { said.unwrap_or(policy) };
+    let storable = Storable {
+        age_s: u32::try_from(age_ms / 1000).unwrap_or(u32::MAX),
+        fresh_until_ms: times.received_ms.saturating_add(lifetime_ms).saturating_sub(age_ms),
+        stale_while_revalidate_s: seconds(
+            directives.stale_while_revalidate,
+            rule.stale_while_revalidate_s,
+        ),
+        stale_if_error_s: seconds(directives.stale_if_error, rule.stale_if_error_s),
+        never_stale,
+        shared,
+        immutable: directives.immutable,
+    };
+    if storable.fresh_until_ms <= times.received_ms && !head.has_validator {
+        return Err(if no_cache { NotStored::NoCache } else { NotStored::Stale });
+    }
+    Ok(storable)
 }
 
-fn date(text: &[u8]) -> Option<SystemTime> {
-    httpdate::parse_http_date(std::str::from_utf8(text).ok()?.trim()).ok()
-}
-
-/// Whether a `Vary` line names nothing but what the key covers.
-fn varies_not(line: &[u8], cookie_covered: bool) -> bool {
-    line.split(|b| *b == b',')
-        .map(<[u8]>::trim_ascii)
-        .all(|name| name.is_empty() || cookie_covered && name.eq_ignore_ascii_case(b"cookie"))
+/// Whether `private` or `no-cache` is limited to fields, and `name` (in lower case) is one of them.
+fn limited(directives: &CacheControl, name: &[u8]) -> bool {
+    [&directives.private, &directives.no_cache].into_iter().flatten().any(|names| match names {
+        FieldNames::All => false,
+        FieldNames::Only(names) => names.iter().any(|n| n == name),
+    })
 }
 
 /// Fields that belong to one connection or one exchange, never to a stored response: hop-by-hop
-/// (RFC 9110, 7.6.1), what this cache writes itself, and what Envoy measured on the way.
+/// (RFC 9110, 7.6.1), what is for one proxy (RFC 9111, 3.1), and what this cache writes itself.
 const NEVER_STORED: [&[u8]; 16] = [
     b":status",
     b"age",
@@ -159,130 +207,73 @@ const NEVER_STORED: [&[u8]; 16] = [
     b"x-cache-key",
 ];
 
-/// Collects the fields of a response that are stored (cleared first); `others` are names, in lower
-/// case, of fields that are not.
-pub fn stored_fields(
-    out: &mut FieldsBuf,
-    fields: Fields<'_>,
+/// Which fields of a response are not stored (3.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Excluded<'a> {
+    head: &'a ResponseHead<'a>,
     cookies_ignored: bool,
-    others: &[Box<[u8]>],
-) {
-    out.clear();
-    let listed = |name: &[u8]| {
-        let mut names = fields.all(b"connection").flat_map(|line| line.split(|b| *b == b','));
-        names.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
-    };
-    let connection = fields.get(b"connection").is_some();
-    for (name, value) in fields.iter() {
-        let left_out = NEVER_STORED.contains(&name)
+    others: &'a [Box<[u8]>],
+}
+
+impl<'a> Excluded<'a> {
+    /// For a response on a route that ignores cookies or not; `others` are further names, in lower
+    /// case.
+    #[must_use]
+    pub const fn new(
+        head: &'a ResponseHead<'a>,
+        cookies_ignored: bool,
+        others: &'a [Box<[u8]>],
+    ) -> Self {
+        Self { head, cookies_ignored, others }
+    }
+
+    /// Whether a field, its name in lower case, is not stored.
+    #[must_use]
+    pub fn contains(&self, name: &[u8]) -> bool {
+        NEVER_STORED.contains(&name)
             || name.starts_with(b"x-envoy-")
-            || cookies_ignored && matches!(name, b"set-cookie" | b"vary")
-            || others.iter().any(|other| **other == *name)
-            || connection && listed(name);
-        if !left_out {
-            out.push(name, value);
+            || self.cookies_ignored && name == b"set-cookie"
+            || self.others.iter().any(|other| **other == *name)
+            || self.head.connection && self.on_connection(name)
+            || limited(&self.head.cache_control, name)
+    }
+
+    fn on_connection(&self, name: &[u8]) -> bool {
+        let lines = self.head.fields.all(b"connection");
+        let mut names = lines.flat_map(|line| line.split(|b| *b == b','));
+        names.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
+    }
+
+    /// Collects the fields that are stored (cleared first). One without `Date` gets the time it was
+    /// received (RFC 9110, 6.6.1): Envoy would add the time of each hit.
+    pub fn stored_fields(&self, out: &mut FieldsBuf, received_ms: u64) {
+        out.clear();
+        for (name, value) in self.head.fields.iter().filter(|(name, _)| !self.contains(name)) {
+            if name == b"vary" && self.cookies_ignored {
+                without_cookie(out, value);
+            } else {
+                out.push(name, value);
+            }
+        }
+        if self.head.date.is_none() {
+            out.push(b"date", date::format(received_ms).as_bytes());
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::super::fields::block;
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    fn check(fields: &[(&str, &str)], ttl_s: Option<u64>, ignore: bool) -> Result<u64, NotStored> {
-        let lifetime = Lifetime {
-            ttl_ms: ttl_s.map(|s| s * 1000),
-            negative_ttl_ms: 5_000,
-            negative_statuses: vec![404],
-        };
-        let bytes = block(fields);
-        let cookies = CookieRule { ignored: ignore, sent: false };
-        let head = ResponseHead::read(Fields::new(&bytes));
-        storable(&head, &lifetime, cookies).map(|s| s.fresh_ms / 1000)
+/// Adds a line of `Vary` without what the route ignores.
+fn without_cookie(out: &mut FieldsBuf, line: &[u8]) {
+    let names = line.split(|b| *b == b',').map(<[u8]>::trim_ascii);
+    let kept: Vec<&[u8]> =
+        names.filter(|n| !n.is_empty() && !n.eq_ignore_ascii_case(b"cookie")).collect();
+    if !kept.is_empty() {
+        out.push(b"vary", &kept.join(&b", "[..]));
     }
+}
 
-    #[test]
-    fn the_policy_counts_where_the_response_is_silent() {
-        for (fields, ttl, expected) in [
-            (&[(":status", "200")][..], Some(60), Ok(60)),
-            (&[(":status", "200")], None, Err(NotStored::NoFreshness)),
-            (&[(":status", "404")], None, Ok(5)),
-            (&[(":status", "500")], Some(60), Err(NotStored::Status)),
-            (&[(":status", "206")], Some(60), Err(NotStored::Status)),
-            (&[], Some(60), Err(NotStored::Status)),
-            (&[(":status", "200"), ("cache-control", "max-age=9")], Some(60), Ok(9)),
-            (&[(":status", "200"), ("cache-control", "max-age=9, s-maxage=8")], None, Ok(8)),
-            (&[(":status", "200"), ("cache-control", "max-age=9"), ("age", "4")], None, Ok(5)),
-            (&[(":status", "200"), ("age", "60")], Some(60), Err(NotStored::Stale)),
-            (&[(":status", "200"), ("expires", "0")], Some(60), Err(NotStored::Stale)),
-        ] {
-            assert_eq!(check(fields, ttl, false), expected, "{fields:?}");
-        }
-        let dated = [
-            (":status", "200"),
-            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
-            ("expires", "Sunday, 06-Nov-94 08:50:37 GMT"),
-        ];
-        assert_eq!(check(&dated, None, false), Ok(60));
-    }
-
-    #[test]
-    fn what_must_not_be_shared_is_not_stored() {
-        for (name, value, why) in [
-            ("cache-control", "no-store", NotStored::NoStore),
-            ("cache-control", "private", NotStored::Private),
-            ("cache-control", "private=\"x\"", NotStored::Private),
-            ("cache-control", "no-cache", NotStored::NoCache),
-            ("set-cookie", "a=b", NotStored::SetCookie),
-            ("vary", "*", NotStored::Vary),
-            ("vary", "Cookie", NotStored::Vary),
-            ("vary", "Accept", NotStored::Vary),
-        ] {
-            assert_eq!(check(&[(":status", "200"), (name, value)], Some(60), false), Err(why));
-        }
-    }
-
-    #[test]
-    fn a_route_may_ignore_cookies_and_nothing_else() {
-        let fields = [(":status", "200"), ("set-cookie", "a=b"), ("vary", "Cookie")];
-        assert_eq!(check(&fields, Some(60), true), Ok(60));
-        let fields = [(":status", "200"), ("vary", "Cookie, Accept")];
-        assert_eq!(check(&fields, Some(60), true), Err(NotStored::Vary));
-    }
-
-    #[test]
-    fn an_answer_from_the_session_is_nobody_elses() {
-        let check = |fields: &[(&str, &str)], sent| {
-            let bytes = block(fields);
-            let lifetime = Lifetime { ttl_ms: Some(1_000), ..Lifetime::default() };
-            let cookies = CookieRule { ignored: true, sent };
-            storable(&ResponseHead::read(Fields::new(&bytes)), &lifetime, cookies).err()
-        };
-        let used = [(":status", "200"), ("vary", "Cookie")];
-        let begun = [(":status", "200"), ("vary", "Cookie"), ("set-cookie", "session=new")];
-        assert_eq!(check(&used, true), Some(NotStored::Vary));
-        assert_eq!((check(&used, false), check(&begun, true)), (None, None));
-    }
-
-    #[test]
-    fn only_fields_of_the_response_itself_are_kept() {
-        let bytes = block(&[
-            (":status", "200"),
-            ("content-type", "application/json"),
-            ("connection", "close, X-Hop"),
-            ("x-hop", "1"),
-            ("content-length", "3"),
-            ("set-cookie", "a=b"),
-            ("vary", "Cookie"),
-            ("x-envoy-upstream-service-time", "7"),
-            ("x-app", "v"),
-            ("x-by-envoy", "v"),
-        ]);
-        let mut kept = FieldsBuf::default();
-        stored_fields(&mut kept, Fields::new(&bytes), true, &[(*b"x-by-envoy").into()]);
-        assert_eq!(kept.to_block(), block(&[("content-type", "application/json"), ("x-app", "v")]));
-    }
+/// Whether a field belongs to the way that a message took, and not to the message.
+#[must_use]
+pub fn is_of_the_way(fields: Fields<'_>, name: &[u8]) -> bool {
+    let head = ResponseHead { fields, connection: true, ..ResponseHead::default() };
+    Excluded::new(&head, false, &[]).contains(name)
 }

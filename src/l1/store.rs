@@ -121,6 +121,16 @@ impl<V: Stored> Store<V> {
         }
     }
 
+    /// Takes the value for `key` out. Returns whether there was one.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let found = self.find(self.hash(key), key);
+        if let Some(index) = found {
+            self.slots.detach(index);
+            self.forget(index);
+        }
+        found.is_some()
+    }
+
     fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash_one(key)
     }
@@ -156,6 +166,7 @@ impl<V: Stored> Store<V> {
         for (index, queue) in leaving.drain(..) {
             if fits {
                 self.forget(index);
+                self.evictions += 1;
             } else {
                 self.slots.push_back(index, queue); // a fresh wait where it was
             }
@@ -207,6 +218,7 @@ impl<V: Stored> Store<V> {
     fn evict(&mut self, index: u32) {
         self.slots.detach(index);
         self.forget(index);
+        self.evictions += 1;
     }
 
     /// Drops a value whose slot is in no queue.
@@ -216,7 +228,6 @@ impl<V: Stored> Store<V> {
             found.remove();
         }
         self.slots.release(index);
-        self.evictions += 1;
     }
 
     /// Checks every invariant; for tests and fuzzing.
@@ -268,6 +279,10 @@ mod tests {
         // What no longer fits goes, and nothing takes its place.
         assert!(!store.insert(item(1, 101)) && !store.insert(item(2, 101)));
         assert!(store.is_empty());
+        store.insert(item(3, 10));
+        let (evictions, key) = (store.evictions(), 3_u64.to_le_bytes());
+        assert!(store.remove(&key) && !store.remove(&key));
+        assert!(store.is_empty() && store.evictions() == evictions);
         store.validate();
     }
 
@@ -358,8 +373,11 @@ mod tests {
         for step in 0..20_000 {
             let key = random(300);
             match random(10) {
-                0..=5 => {
+                0..=4 => {
                     has(&mut store, key);
+                }
+                5 => {
+                    store.remove(&key.to_le_bytes());
                 }
                 _ => {
                     store.insert(item(key, 1 + usize::try_from(random(400)).unwrap()));

@@ -14,6 +14,8 @@ use crate::entry::{Entry, encode, encoded_len_limit};
 const MAX_WRITE_CALL: usize = 256 << 10;
 /// Stores held back until there are this many, or until the next tick.
 const WRITE_BATCH: usize = 16;
+/// Deletes that may wait, at most.
+const MAX_DELETES: usize = 1_024;
 
 /// Who asked: the caller's number for a waiting request.
 pub type Ticket = u32;
@@ -30,6 +32,7 @@ pub struct Call {
 enum Waiting {
     Lookups(Vec<Ticket>),
     Stores(usize),
+    Deletes(usize),
 }
 
 impl Call {
@@ -38,7 +41,7 @@ impl Call {
     pub const fn lookups(&self) -> Option<usize> {
         match &self.waiting {
             Waiting::Lookups(tickets) => Some(tickets.len()),
-            Waiting::Stores(_) => None,
+            Waiting::Stores(_) | Waiting::Deletes(_) => None,
         }
     }
 }
@@ -56,6 +59,10 @@ pub enum Answer<'a> {
     Stored,
     /// A store failed.
     NotStored(L2Error),
+    /// What was to go is gone.
+    Deleted,
+    /// What was to go may still be there.
+    NotDeleted(L2Error),
 }
 
 /// Queues and calls of one filter in one worker.
@@ -65,6 +72,7 @@ pub struct Client {
     lookups: VecDeque<(Ticket, u128)>,
     stores: VecDeque<Rc<Entry>>,
     store_bytes: usize,
+    deletes: VecDeque<u128>,
     /// By token, with the time they were sent.
     in_flight: HashMap<u32, (Waiting, u64)>,
 }
@@ -78,6 +86,7 @@ impl Client {
             lookups: VecDeque::new(),
             stores: VecDeque::new(),
             store_bytes: 0,
+            deletes: VecDeque::new(),
             in_flight: HashMap::new(),
         }
     }
@@ -108,17 +117,40 @@ impl Client {
         true
     }
 
+    /// Queues a delete, and drops stores of the same that are still queued; false if too many wait.
+    pub fn delete(&mut self, hash: u128) -> bool {
+        let bytes = &mut self.store_bytes;
+        self.stores.retain(|entry| {
+            let stays = entry.key().hash() != hash;
+            if !stays {
+                *bytes -= entry.len();
+            }
+            stays
+        });
+        if self.deletes.contains(&hash) {
+            return true;
+        }
+        if self.deletes.len() >= MAX_DELETES {
+            return false;
+        }
+        self.deletes.push_back(hash);
+        true
+    }
+
     /// Whether a flush would send something now.
     #[must_use]
     pub fn wants_flush(&self) -> bool {
-        !self.lookups.is_empty() || self.stores.len() >= WRITE_BATCH
+        !self.lookups.is_empty() || !self.deletes.is_empty() || self.stores.len() >= WRITE_BATCH
     }
 
-    /// The next call to make, look-ups first; none when there is nothing to send or too much in
+    /// The next call to make: deletes, so that nothing asked later finds what they take, then look-ups; none when there is nothing to send or too much in
     /// flight. `all` sends the last few stores too instead of waiting for more.
     pub fn next_call(&mut self, now_ms: u64, all: bool) -> Option<Call> {
         if self.in_flight.len() >= self.policy.max_in_flight {
             return None;
+        }
+        if !self.deletes.is_empty() {
+            return Some(self.delete_call());
         }
         if !self.lookups.is_empty() {
             return Some(self.lookup_call());
@@ -186,6 +218,16 @@ impl Client {
                     });
                 }
             }
+            Waiting::Deletes(count) => {
+                let mut broken = None;
+                for _ in 0..count {
+                    give(match next(&mut replies, &mut broken) {
+                        Ok(Reply::Integer(_)) => Answer::Deleted,
+                        Ok(_) => Answer::NotDeleted(L2Error::Protocol),
+                        Err(error) => Answer::NotDeleted(error),
+                    });
+                }
+            }
             Waiting::Stores(count) => {
                 let mut broken = None;
                 for _ in 0..count {
@@ -225,6 +267,17 @@ impl Client {
         Call { body, waiting: Waiting::Lookups(tickets) }
     }
 
+    fn delete_call(&mut self) -> Call {
+        let count = self.deletes.len();
+        let mut body = self.begin(count * (self.policy.key_prefix.len() + 64));
+        for hash in self.deletes.drain(..) {
+            let key = redis_key(&self.policy.key_prefix, hash);
+            resp::command(&mut body, &[b"DEL", key.as_bytes()]);
+        }
+        resp::command(&mut body, &[b"QUIT"]);
+        Call { body, waiting: Waiting::Deletes(count) }
+    }
+
     fn store_call(&mut self, now_ms: u64) -> Call {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
         let mut count = 0;
@@ -234,13 +287,15 @@ impl Client {
             }
             let Some(entry) = self.stores.pop_front() else { break };
             self.store_bytes -= entry.len();
-            let left_ms = entry.meta().fresh_until_ms.saturating_sub(now_ms);
+            let (fresh_ms, useful_ms) = (entry.meta().fresh_until_ms, entry.useful_until_ms());
+            let left_ms = fresh_ms.saturating_sub(now_ms);
+            let stale_ms = useful_ms.saturating_sub(fresh_ms.max(now_ms));
             #[allow(
                 clippy::cast_precision_loss,
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss
             )] // a TTL needs no exactness
-            let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64).max(1);
+            let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64 + stale_ms).max(1);
             let key = redis_key(&self.policy.key_prefix, entry.key().hash());
             let value = encode(&entry, self.policy.compress_above);
             let expiry = expiry_ms.to_string();
@@ -286,6 +341,7 @@ fn fail<'a>(waiting: Waiting, error: L2Error, give: &mut impl FnMut(Answer<'a>))
             tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
         }
         Waiting::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
+        Waiting::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
     }
 }
 
@@ -393,7 +449,7 @@ mod tests {
         assert!(!client.wants_flush() && client.next_call(1_000_000, false).is_none());
         let call = client.next_call(1_000_000, true).unwrap();
         let text = String::from_utf8_lossy(&call.body).into_owned();
-        assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n90000\r\n"), "{text}");
+        assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n95000\r\n"), "{text}");
         client.sent(call, 1, 0);
         assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
         // Stale before it could be written: gone at once, and counted as every other.

@@ -53,6 +53,18 @@ closed_enum! {
 }
 
 closed_enum! {
+    /// What became of an entry that was to leave L2.
+    pub enum L2Delete {
+        /// Redis no longer has it.
+        Deleted => "deleted",
+        /// Too much was waiting already.
+        Skipped => "skipped",
+        /// Redis did not do it.
+        Failed => "failed",
+    }
+}
+
+closed_enum! {
     /// Values that go up and down, summed over all workers.
     pub enum Gauge {
         /// Bytes charged to the L1 budgets.
@@ -99,6 +111,12 @@ pub enum Counter {
     Eviction,
     /// A newcomer that L1 did not take, for what it would have pushed out is asked for more often.
     Refusal,
+    /// A resource that a write made stale.
+    Invalidation,
+    /// A response fetched again while it was served stale.
+    Refresh,
+    /// An entry on its way out of L2.
+    L2Delete(L2Delete),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -121,6 +139,9 @@ fn each(mut f: impl FnMut(Counter, String)) {
     family!(NotStored, NotStored, "not_stored.reason");
     f(Counter::Eviction, "l1_evictions".into());
     f(Counter::Refusal, "l1_refusals".into());
+    f(Counter::Invalidation, "invalidations".into());
+    f(Counter::Refresh, "refreshes".into());
+    family!(L2Delete, L2Delete, "l2_deletes.result");
 }
 
 impl Counter {
@@ -147,7 +168,13 @@ impl Counter {
         if let Self::NotStored(value) = self {
             return start + value.index();
         }
-        start + NotStored::ALL.len() + usize::from(self == Self::Refusal)
+        start += NotStored::ALL.len();
+        let single = [Self::Eviction, Self::Refusal, Self::Invalidation, Self::Refresh];
+        if let Some(place) = single.iter().position(|counter| *counter == self) {
+            return start + place;
+        }
+        let Self::L2Delete(value) = self else { return 0 };
+        start + single.len() + value.index()
     }
 }
 
@@ -159,7 +186,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Refusal.index() + 1] }
+        Self { pending: vec![0; Counter::L2Delete(L2Delete::Failed).index() + 1] }
     }
 }
 
@@ -207,7 +234,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::Refusal.index() + 1));
+        assert_eq!((names.len(), place), (place, Counter::L2Delete(L2Delete::Failed).index() + 1));
     }
 
     #[test]

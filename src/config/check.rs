@@ -1,0 +1,447 @@
+//! What serde cannot see: what must be there, and what must fit together.
+
+use std::rc::Rc;
+
+use super::parse::{ConfigError, Removed};
+use super::policy::{L2Policy, OriginPolicy, Policy, Rule};
+use super::router::Router;
+use super::schema::{
+    self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
+    Unmatched,
+};
+use super::units::{ByteSize, Millis};
+use crate::http::field_set::FieldSet;
+use crate::http::freshness::Lifetime;
+use crate::http::key::{KeyRules, QueryRule};
+use crate::http::normalise::{Normaliser, Normalisers};
+use crate::http::storable::StoreRule;
+use crate::http::vary::{MAX_NAMES, Names};
+
+/// What Envoy buffers of the answer to a callout, in bytes.
+const MAX_REPLY: u64 = 32 << 20;
+
+/// Checks what serde cannot see and builds the policy; every error is added to `errors`.
+pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &Removed) -> Policy {
+    let mut check = Check { errors, removed };
+    if config.role.is_none() {
+        check.missing("role", "one of cache, tunnel_open, tunnel_hold");
+    }
+    if !is_token(&config.headers.cache_name) {
+        check.fail("headers.cache_name", "must be a token (RFC 9110, 5.6.2)");
+    }
+    if config.l1.max_entry > config.l1.budget && config.l1.budget.0 > 0 {
+        check.fail("l1.max_entry", "must not be larger than l1.budget");
+    }
+    if let Some(negative) = &config.defaults.negative {
+        check.negative("defaults.negative", negative);
+    }
+    let mut router = Router::default();
+    let mut rules = Vec::with_capacity(config.routes.len());
+    for (index, route) in config.routes.iter().enumerate() {
+        let path = format!("routes[{index}]");
+        check.route(&path, route);
+        match router.push(&route.methods, &route.path, &route.with_query) {
+            Err(_) if route.path.is_empty() => check.missing(&format!("{path}.path"), "a path"),
+            Err(message) => check.fail(&format!("{path}.path"), &message),
+            Ok(()) => {}
+        }
+        rules.push(Rc::new(rule(route, &config.defaults)));
+    }
+    let keyed = check.fields("key.fields", &config.key.fields);
+    let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
+    distrusted.retain(|name| !keyed.contains(name));
+    Policy {
+        role: config.role.unwrap_or(Role::Cache),
+        l1_budget: check.bytes("l1.budget", config.l1.budget),
+        l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
+        fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
+        l2: config.l2.as_ref().map(|l2| check.l2(l2)),
+        key: KeyRules {
+            scheme: config.key.scheme,
+            authority: config.key.authority,
+            namespace: config.key.namespace.as_bytes().into(),
+        },
+        cache_name: config.headers.cache_name.clone(),
+        x_cache_status: config.headers.x_cache_status,
+        x_cache_key: config.headers.x_cache_key,
+        cache_status_key: config.headers.cache_status_key,
+        not_stored: check.fields("headers.not_stored", &config.headers.not_stored),
+        targets: check.targets(&config.targets),
+        keyed: check.keyed(keyed),
+        distrusted: FieldSet::new(distrusted),
+        max_variants: check.variants(config.vary.max_variants),
+        normalisers: check.normalisers(&config.vary),
+        origin: config.origin.as_ref().map(|origin| check.origin(origin)),
+        router,
+        rules,
+        // What a response does not say the policy of routes does not say either.
+        unmatched: Rc::new(Rule {
+            bypass: config.defaults.unmatched == Unmatched::Bypass,
+            query: QueryRule::All,
+            store: StoreRule {
+                cookies_ignored: config.defaults.cookies == Cookies::Ignore,
+                authorization_ignored: config.defaults.authorization == Authorization::Ignore,
+                ..StoreRule::default()
+            },
+            directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
+            synthesise_etag: false,
+        }),
+    }
+}
+
+fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
+    let negative = route.negative.as_ref().or(defaults.negative.as_ref());
+    let seconds = |ms: Millis| u32::try_from(ms.0 / 1000).unwrap_or(u32::MAX);
+    let revalidate = route.stale_while_revalidate.unwrap_or(defaults.stale_while_revalidate);
+    let authorization = route.authorization.unwrap_or(defaults.authorization);
+    let directives = route.request_directives.unwrap_or(defaults.request_directives);
+    Rule {
+        bypass: route.bypass,
+        query: route.query.as_ref().map_or(QueryRule::All, |query| {
+            QueryRule::only(&query.include, &query.require, &query.ids)
+        }),
+        store: StoreRule {
+            lifetime: Lifetime {
+                ttl_ms: route.ttl.or(defaults.ttl).map(|ttl| ttl.0),
+                negative_ttl_ms: negative.map_or(0, |n| n.ttl.0),
+                negative_statuses: negative.map(|n| n.statuses.clone()).unwrap_or_default(),
+                overrides: route.override_freshness,
+                heuristic: route.heuristic.0,
+            },
+            stale_while_revalidate_s: seconds(revalidate),
+            stale_if_error_s: seconds(route.stale_if_error.unwrap_or(defaults.stale_if_error)),
+            cookies_ignored: route.cookies.unwrap_or(defaults.cookies) == Cookies::Ignore,
+            authorization_ignored: authorization == Authorization::Ignore,
+        },
+        directives_ignored: directives == RequestDirectives::Ignore,
+        synthesise_etag: route.synthesise_etag,
+    }
+}
+
+struct Check<'a> {
+    errors: &'a mut Vec<ConfigError>,
+    removed: &'a Removed,
+}
+
+impl Check<'_> {
+    fn fail(&mut self, path: &str, message: &str) {
+        let path = &self.removed.written(path);
+        // A value that serde already complained about was taken out: do not complain twice.
+        if !self.errors.iter().any(|error| error.path == *path) {
+            self.errors.push(ConfigError::new(path, message));
+        }
+    }
+
+    fn missing(&mut self, path: &str, what: &str) {
+        self.fail(path, &format!("is required: {what}"));
+    }
+
+    fn bytes(&mut self, path: &str, size: ByteSize) -> usize {
+        // A VM has at most 1 GiB, and 32-bit addresses.
+        if size.0 > 1 << 30 {
+            self.fail(path, &format!("{size} is more than a VM can have (1GiB)"));
+        }
+        usize::try_from(size.0).unwrap_or(usize::MAX)
+    }
+
+    fn negative(&mut self, path: &str, negative: &Negative) {
+        for (index, status) in negative.statuses.iter().enumerate() {
+            // Above these, what Envoy says itself could not be told from what the origin says.
+            if !(400..=499).contains(status) {
+                self.fail(
+                    &format!("{path}.statuses[{index}]"),
+                    &format!("{status} is not a negative status (400 to 499)"),
+                );
+            }
+        }
+    }
+
+    fn route(&mut self, path: &str, route: &Route) {
+        for (index, method) in route.methods.iter().enumerate() {
+            if !is_token(method) || method.bytes().any(|b| b.is_ascii_lowercase()) {
+                self.fail(
+                    &format!("{path}.methods[{index}]"),
+                    &format!("{method:?} is not a method (they are case-sensitive: GET)"),
+                );
+            }
+        }
+        let cacheable = route.methods.iter().all(|method| method == "GET" || method == "HEAD");
+        if !cacheable && !route.bypass {
+            self.fail(
+                &format!("{path}.methods"),
+                "only GET and HEAD can be cached: set bypass for other methods",
+            );
+        }
+        if let Some(negative) = &route.negative {
+            self.negative(&format!("{path}.negative"), negative);
+        }
+        if let Some(query) = &route.query {
+            self.names(&format!("{path}.query.include"), &query.include);
+            self.names(&format!("{path}.query.require"), &query.require);
+            self.names(&format!("{path}.query.ids"), &query.ids);
+            for (index, name) in query.ids.iter().enumerate() {
+                if !query.include.contains(name) && !query.require.contains(name) {
+                    self.fail(
+                        &format!("{path}.query.ids[{index}]"),
+                        &format!("{name:?} is neither in include nor in require"),
+                    );
+                }
+            }
+        }
+        self.names(&format!("{path}.with_query"), &route.with_query);
+    }
+
+    fn fields(&mut self, path: &str, names: &[String]) -> Vec<Box<[u8]>> {
+        for (index, name) in names.iter().enumerate().filter(|(_, name)| !is_token(name)) {
+            self.fail(&format!("{path}[{index}]"), &format!("{name:?} is not the name of a field"));
+        }
+        names.iter().map(|name| name.to_ascii_lowercase().into_bytes().into()).collect()
+    }
+
+    fn targets(&mut self, names: &[String]) -> Vec<Box<[u8]>> {
+        for (index, name) in names.iter().enumerate() {
+            let lower = name.to_ascii_lowercase();
+            if !lower.ends_with("cache-control") || lower == "cache-control" {
+                let message = format!("{name:?} does not end in -Cache-Control");
+                self.fail(&format!("targets[{index}]"), &message);
+            }
+        }
+        self.fields("targets", names)
+    }
+
+    fn keyed(&mut self, names: Vec<Box<[u8]>>) -> Option<Names> {
+        for (index, name) in names.iter().enumerate() {
+            if matches!(&**name, b"authorization" | b"cookie" | b"proxy-authorization") {
+                let message = "is a credential, and no key may hold one";
+                self.fail(&format!("key.fields[{index}]"), message);
+            }
+        }
+        if names.is_empty() {
+            return None;
+        }
+        let names = Names::new(names);
+        if names.is_none() {
+            self.fail("key.fields", &format!("must be at most {MAX_NAMES} names of 64 bytes"));
+        }
+        names
+    }
+
+    fn variants(&mut self, most: u8) -> u8 {
+        if !(1..=64).contains(&most) {
+            self.fail("vary.max_variants", "must be between 1 and 64");
+        }
+        most
+    }
+
+    fn normalisers(&mut self, vary: &schema::Vary) -> Normalisers {
+        let mut all = Vec::with_capacity(vary.fields.len());
+        for (name, field) in &vary.fields {
+            let path = format!("vary.fields.{name}");
+            if !is_token(name) {
+                self.fail(&path, &format!("{name:?} is not the name of a field"));
+            }
+            if field.ignore != field.one_of.is_empty() || field.ignore && field.otherwise.is_some()
+            {
+                self.fail(&path, "must have either ignore: true or one_of");
+            }
+            let bytes = |text: &String| text.as_bytes().into();
+            let normaliser = if field.ignore {
+                Normaliser::Ignore
+            } else {
+                Normaliser::OneOf {
+                    values: field.one_of.iter().map(bytes).collect(),
+                    otherwise: field.otherwise.as_ref().map(bytes),
+                }
+            };
+            all.push((name.to_ascii_lowercase().into_bytes().into(), normaliser));
+        }
+        Normalisers::new(all)
+    }
+
+    fn origin(&mut self, origin: &schema::Origin) -> OriginPolicy {
+        if origin.cluster.is_empty() {
+            self.missing("origin.cluster", "the Envoy cluster of the origin");
+        }
+        if origin.timeout.0 == 0 || origin.timeout > Millis(600_000) {
+            self.fail("origin.timeout", "must be more than 0 and at most 10m");
+        }
+        OriginPolicy {
+            cluster: origin.cluster.clone(),
+            timeout_ms: u32::try_from(origin.timeout.0).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn names(&mut self, path: &str, names: &[String]) {
+        for (index, name) in names.iter().enumerate() {
+            if name.is_empty() {
+                self.fail(&format!("{path}[{index}]"), "is empty");
+            }
+        }
+    }
+
+    fn l2(&mut self, l2: &schema::L2) -> L2Policy {
+        if l2.cluster.is_empty() {
+            self.missing("l2.cluster", "the Envoy cluster of the L2 tunnel");
+        }
+        if l2.auth.is_some() && l2.transport == Transport::RedisProxy {
+            self.fail("l2.auth", "is for transport: direct; redis_proxy authenticates by itself");
+        }
+        if l2.auth.as_ref().is_some_and(|auth| auth.password.is_empty()) {
+            self.missing("l2.auth.password", "a password");
+        }
+        for (path, value) in [
+            ("l2.max_in_flight", u64::from(l2.max_in_flight)),
+            ("l2.max_batch", u64::from(l2.max_batch)),
+            ("l2.timeout", l2.timeout.0),
+        ] {
+            if value == 0 {
+                self.fail(path, "must be more than 0");
+            }
+        }
+        if l2.timeout > Millis(60_000) {
+            self.fail("l2.timeout", "must be at most 60s: a request waits that long");
+        }
+        let batch = u64::from(l2.max_batch).saturating_mul(l2.max_entry.0);
+        if batch > MAX_REPLY {
+            let (entries, each) = (l2.max_batch, l2.max_entry);
+            let (all, most) = (ByteSize(batch), ByteSize(MAX_REPLY));
+            self.fail(
+                "l2.max_batch",
+                &format!(
+                    "{entries} entries of {each} are {all}: Envoy drops a reply of more than {most}"
+                ),
+            );
+        }
+        if !(1.0..=1000.0).contains(&l2.ttl_factor) {
+            self.fail("l2.ttl_factor", "must be between 1 and 1000");
+        }
+        L2Policy {
+            cluster: l2.cluster.clone(),
+            transport: l2.transport,
+            auth: l2
+                .auth
+                .as_ref()
+                .map(|auth| (auth.username.clone().unwrap_or_default(), auth.password.clone())),
+            timeout_ms: u32::try_from(l2.timeout.0).unwrap_or(u32::MAX),
+            key_prefix: l2.key_prefix.clone(),
+            max_in_flight: l2.max_in_flight as usize,
+            max_batch: l2.max_batch as usize,
+            write_budget: self.bytes("l2.write_budget", l2.write_budget),
+            max_entry: self.bytes("l2.max_entry", l2.max_entry),
+            compress_above: self.bytes("l2.compress_above", l2.compress_above),
+            ttl_factor: l2.ttl_factor,
+        }
+    }
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn errors(config: &serde_json::Value) -> Vec<String> {
+        load(config.to_string().as_bytes())
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn what_must_be_there_and_fit() {
+        let found = errors(&json!({
+            "headers": {"cache_name": "my cache", "not_stored": ["x a"]},
+            "l1": {"budget": "2GiB"},
+            "key": {"fields": ["Cookie"]},
+            "targets": ["X-Cache"],
+            "vary": {"max_variants": 0, "fields": {"accept": {}, "a b": {"ignore": true}}},
+            "origin": {"timeout": "0s"},
+            "l2": {"auth": {}, "ttl_factor": 0.5, "timeout": "2m", "max_batch": 0},
+            "routes": [
+                {"path": "games"},
+                {"methods": ["post"], "path": "/x"},
+                7,
+                {"path": "/y", "negative": {"statuses": ["x", 200]}, "query": {"include": [""]}},
+                {"path": "/z", "with_query": [""], "query": {"ids": ["gid"], "require": ["id"]}},
+                {},
+            ],
+        }));
+        for expected in [
+            "role: is required: one of cache, tunnel_open, tunnel_hold",
+            "headers.cache_name: must be a token (RFC 9110, 5.6.2)",
+            "headers.not_stored[0]: \"x a\" is not the name of a field",
+            "l1.budget: 2GiB is more than a VM can have (1GiB)",
+            "key.fields[0]: is a credential, and no key may hold one",
+            "targets[0]: \"X-Cache\" does not end in -Cache-Control",
+            "vary.max_variants: must be between 1 and 64",
+            "vary.fields.accept: must have either ignore: true or one_of",
+            "vary.fields.a b: \"a b\" is not the name of a field",
+            "origin.cluster: is required: the Envoy cluster of the origin",
+            "origin.timeout: must be more than 0 and at most 10m",
+            "l2.cluster: is required: the Envoy cluster of the L2 tunnel",
+            "l2.auth: is for transport: direct; redis_proxy authenticates by itself",
+            "l2.auth.password: is required: a password",
+            "l2.ttl_factor: must be between 1 and 1000",
+            "l2.timeout: must be at most 60s: a request waits that long",
+            "l2.max_batch: must be more than 0",
+            "routes[0].path: \"games\" is not a path template: it must start with /",
+            "routes[1].methods[0]: \"post\" is not a method (they are case-sensitive: GET)",
+            "routes[1].methods: only GET and HEAD can be cached: set bypass for other methods",
+            "routes[2]: invalid type: integer `7`, expected struct Route",
+            "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
+            "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
+            "routes[3].query.include[0]: is empty",
+            "routes[4].query.ids[0]: \"gid\" is neither in include nor in require",
+            "routes[4].with_query[0]: is empty",
+            "routes[5].path: is required: a path",
+        ] {
+            assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
+        }
+        assert_eq!(found.len(), 27, "{found:#?}");
+    }
+
+    #[test]
+    fn one_mistake_is_told_once() {
+        assert_eq!(errors(&json!({"role": "chache"})).len(), 1);
+    }
+
+    #[test]
+    fn routes_inherit_the_defaults() {
+        let config = json!({
+            "role": "cache",
+            "defaults": {
+                "ttl": "5m", "cookies": "ignore", "negative": {"ttl": "9s"},
+                "stale_if_error": "2m", "stale_while_revalidate": "3s",
+                "request_directives": "ignore",
+            },
+            "routes": [
+                {"path": "/a"},
+                {"path": "/b", "ttl": "1s", "cookies": "respect", "stale_while_revalidate": "0s"},
+            ],
+        });
+        let policy = load(config.to_string().as_bytes()).unwrap();
+        let a = &policy.rule(b"GET", b"/a", b"").store;
+        assert_eq!(a.lifetime.ttl_ms, Some(300_000));
+        assert_eq!(
+            (a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]),
+            (9_000, &[404][..])
+        );
+        assert_eq!((a.stale_if_error_s, a.stale_while_revalidate_s), (120, 3));
+        let b = &policy.rule(b"HEAD", b"/b", b"").store;
+        assert_eq!((b.lifetime.ttl_ms, b.cookies_ignored), (Some(1_000), false));
+        assert_eq!(b.stale_while_revalidate_s, 0);
+        // No rule: the response must say, whatever the defaults of routes are.
+        let c = policy.rule(b"GET", b"/c", b"");
+        assert_eq!((c.store.lifetime.ttl_ms, c.store.stale_if_error_s), (None, 0));
+        assert!(c.store.cookies_ignored && c.directives_ignored);
+    }
+}

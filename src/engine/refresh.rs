@@ -1,0 +1,60 @@
+//! Fetching again what is served stale meanwhile (RFC 5861, 3): the same exchange, asked by nobody.
+
+use std::rc::Rc;
+
+use super::Worker;
+use super::exchange::Exchange;
+use crate::entry::Entry;
+use crate::http::fields::FieldsBuf;
+use crate::http::storable::is_of_the_way;
+
+/// Fetches at the same time, per worker.
+const MOST: usize = 64;
+
+impl Exchange {
+    /// Makes the exchange fetch `entry` again. Returns the fields of the request to send, or none if that
+    /// is under way already or too much else is.
+    pub fn refresh(
+        &mut self,
+        entry: &Rc<Entry>,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> Option<Vec<u8>> {
+        let hash = entry.key().hash();
+        if worker.refreshing.len() >= MOST || !worker.refreshing.insert(hash) {
+            return None;
+        }
+        self.stored = Some(Rc::clone(entry));
+        self.refresh = true;
+        let mut changes = Vec::new();
+        self.forward(now_ms, |name, value| {
+            changes.push((name.to_vec(), value.map(<[u8]>::to_vec)));
+        });
+        let mut out = FieldsBuf::default();
+        let cookies_ignored = self.rule.store.cookies_ignored;
+        for (name, value) in self.request().iter() {
+            let left_out = name == b":method"
+                || name == b"cookie" && cookies_ignored
+                || matches!(name, b"range" | b"if-range" | b"if-none-match" | b"if-modified-since")
+                || is_of_the_way(self.request(), name)
+                || changes.iter().any(|(changed, _)| changed == name);
+            if !left_out {
+                out.push(name, value);
+            }
+        }
+        out.push(b":method", b"GET");
+        for (name, value) in &changes {
+            if let Some(value) = value {
+                out.push(name, value);
+            }
+        }
+        Some(out.to_block().into())
+    }
+
+    /// The fetch has ended, one way or another.
+    pub fn refreshed(&self, worker: &mut Worker) {
+        if let Some(stored) = &self.stored {
+            worker.refreshing.remove(&stored.key().hash());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! A request comes in: it is answered, asked about in L2, or goes on to the origin.
+
+use super::Module;
+use super::stream::Stream;
+use super::tunnel;
+use crate::config::Role;
+use crate::engine::{Begin, Exchange, Found, FromL2, Outcome};
+use crate::host::{Action, FieldMap, Host};
+use crate::l2::L2Error;
+use crate::observe::{Counter, L2Lookup};
+
+impl<H: Host> Module<H> {
+    /// A request's head arrives.
+    pub fn on_request_head(&mut self, context: u32, ended: bool) -> Action {
+        let (newest, root_id) = self.newest;
+        let Some(root) = self.roots.get_mut(&root_id).filter(|_| newest == context) else {
+            return Action::Continue;
+        };
+        let Some(policy) = &root.policy else { return Action::Continue };
+        if policy.role != Role::Cache {
+            self.streams.insert(context, (root_id, Stream::Tunnelled));
+            return Action::Continue;
+        }
+        let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
+        match Exchange::begin(policy, block, ended, || self.host.now_ms(), &mut self.worker) {
+            Begin::Hit(entry, now_ms) => {
+                match self.reply.plain_hit(&self.host, policy, &entry, now_ms) {
+                    Ok(next) => {
+                        self.streams.extend(next.map(|stream| (context, (root_id, stream))));
+                        Action::Pause
+                    }
+                    Err(error) => {
+                        self.log_error(&format!("a hit cannot be sent: {error}"));
+                        Action::Continue
+                    }
+                }
+            }
+            Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found, "l1"),
+            Begin::Bypass(reason, invalidation) => {
+                self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
+                Action::Continue
+            }
+            Begin::Miss(exchange) => self.ask((context, root_id), exchange),
+        }
+    }
+
+    /// A chunk of a request's body arrives.
+    pub fn on_request_body(&mut self, context: u32, end_of_stream: bool) -> Action {
+        self.role(context)
+            .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
+    }
+
+    /// A request's trailers arrive.
+    pub fn on_request_trailers(&mut self, context: u32) -> Action {
+        self.role(context).map_or(Action::Continue, tunnel::on_trailers)
+    }
+
+    /// Asks L2 for the stream at hand, or the origin if there is none or it is busy.
+    fn ask(&mut self, (context, root_id): (u32, u32), exchange: Box<Exchange>) -> Action {
+        let root = self.roots.get_mut(&root_id).filter(|root| root.has_l2());
+        if let Some(root) = root {
+            if root.look_up(&self.host, context, exchange.hash()) {
+                self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
+                return Action::Pause;
+            }
+            exchange.l2_failed(L2Error::Saturated, &mut self.worker);
+        }
+        self.forward((context, root_id), exchange)
+    }
+
+    /// Sends the request at hand on to the origin, unless its client does not want that.
+    fn forward(&mut self, (context, root): (u32, u32), mut exchange: Box<Exchange>) -> Action {
+        if exchange.must_not_forward() {
+            self.worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
+            match self.reply.only_if_cached(&self.host, exchange.policy()) {
+                Ok(()) => return Action::Pause,
+                Err(error) => self.log_error(&format!("a 504 cannot be sent: {error}")),
+            }
+        }
+        let host = &self.host;
+        // A request that cannot be changed goes on as it is: the origin then answers more than was needed.
+        exchange.forward(host.now_ms(), |name, value| {
+            let _ = match value {
+                Some(value) => host.set_field(FieldMap::Request, name, value),
+                None => host.remove_field(FieldMap::Request, name),
+            };
+        });
+        self.streams.insert(context, (root, Stream::Forwarded(exchange, false)));
+        Action::Continue
+    }
+
+    /// Gives L2's answer to a request that waits for it.
+    pub(super) fn answer(
+        &mut self,
+        context: u32,
+        found: Result<Option<&[u8]>, L2Error>,
+        now_ms: u64,
+    ) {
+        // A client that left meanwhile has no stream any more.
+        let Some((root_id, Stream::AwaitingL2(mut exchange))) = self.streams.remove(&context)
+        else {
+            return;
+        };
+        // A client that left in this very turn has a context still, but nothing behind it.
+        if self.host.set_context(context).is_err() || self.host.has_ended() {
+            self.worker.counters.count(Counter::L2(L2Lookup::Abandoned));
+            return exchange.abandon(&mut self.worker);
+        }
+        let next = match found {
+            Ok(Some(bytes)) => exchange.found_in_l2(bytes, now_ms, &mut self.worker),
+            Ok(None) => {
+                exchange.absent_in_l2(&mut self.worker);
+                FromL2::Forward
+            }
+            Err(error) => {
+                exchange.l2_failed(error, &mut self.worker);
+                FromL2::Forward
+            }
+        };
+        let stream = (context, root_id);
+        let action = match next {
+            FromL2::Serve(found) => self.serve(stream, exchange, &found, "l2"),
+            FromL2::AskAgain => self.ask(stream, exchange),
+            FromL2::Forward => self.forward(stream, exchange),
+        };
+        if action == Action::Continue
+            && let Err(error) = self.host.resume_request()
+        {
+            self.log_error(&format!("a request cannot go on: {error}"));
+        }
+    }
+
+    /// Answers the stream at hand from the cache, in the form that its request asks for.
+    fn serve(
+        &mut self,
+        (context, root): (u32, u32),
+        exchange: Box<Exchange>,
+        found: &Found,
+        level: &str,
+    ) -> Action {
+        self.reply.begin_hit(exchange.policy(), found, level);
+        match self.reply.answer(&self.host, &exchange, found, "HIT") {
+            Ok(next) => self.streams.extend(next.map(|stream| (context, (root, stream)))),
+            Err(error) => {
+                self.log_error(&format!("a hit cannot be sent: {error}"));
+                return self.forward((context, root), exchange);
+            }
+        }
+        if found.refresh {
+            self.refresh(root, exchange, found);
+        }
+        Action::Pause
+    }
+}

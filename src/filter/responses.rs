@@ -1,0 +1,116 @@
+//! A response comes in: it is told what the cache knows, copied, or replaced by what is stored.
+
+use super::Module;
+use super::reply::Reply;
+use super::stream::Stream;
+use crate::engine::Respond;
+use crate::host::{Action, Buffer, FieldMap, Host};
+use crate::http::fields::Fields;
+use crate::http::response::status;
+use crate::observe::Histogram;
+
+impl<H: Host> Module<H> {
+    /// The head of the origin's response arrives, or of our own.
+    pub fn on_response_head(&mut self, context: u32, ended: bool) -> Action {
+        let Some((root_id, stream)) = self.streams.remove(&context) else {
+            return Action::Continue;
+        };
+        match stream {
+            // A local reply of somebody else's.
+            Stream::Tunnelled | Stream::AwaitingL2(_) | Stream::Emptied => {
+                self.streams.insert(context, (root_id, stream));
+            }
+            Stream::Retyped(content_type) => Reply::retype(&self.host, content_type.as_deref()),
+            Stream::Bypassed(reason, invalidation) => {
+                if let Some(invalidation) = invalidation
+                    && let Ok(block) = self.host.fields(FieldMap::Response)
+                {
+                    let fields = Fields::new(&block);
+                    invalidation.respond(status(fields), fields, &mut self.worker);
+                    self.post(root_id);
+                }
+                let policy = self.roots.get(&root_id).and_then(|root| root.policy.as_ref());
+                if let Some(policy) = policy {
+                    self.reply.bypass(&self.host, policy, reason);
+                }
+            }
+            Stream::Forwarded(mut exchange, _) => {
+                let Ok(block) = self.host.fields(FieldMap::Response) else {
+                    exchange.abandon(&mut self.worker);
+                    return Action::Continue;
+                };
+                let now_ms = self.host.now_ms();
+                let status = self.reply.begin_status();
+                let fields = Fields::new(&block);
+                let respond = exchange.respond(fields, now_ms, &mut self.worker, status);
+                self.post(root_id);
+                let mut empty = false;
+                match respond {
+                    Respond::Serve(found) => {
+                        match self.reply.answer(&self.host, &exchange, &found, "REVALIDATED") {
+                            Ok(_) => return Action::Pause,
+                            Err(error) => self.log_error(&format!("no answer is sent: {error}")),
+                        }
+                    }
+                    Respond::NotModified => empty = Reply::not_modified(&self.host).is_ok(),
+                    Respond::Pass => {}
+                }
+                self.reply.miss(&self.host, &exchange);
+                let wanted = exchange.wants_body();
+                let next = Stream::Forwarded(exchange, empty);
+                self.streams.insert(context, (root_id, next));
+                if ended || !wanted {
+                    self.finish(context, ended);
+                }
+            }
+        }
+        Action::Continue
+    }
+
+    /// A chunk of a response's body streams by.
+    pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
+        let Some((_, stream)) = self.streams.get_mut(&context) else { return };
+        let mut wanted = false;
+        let mut empty = matches!(stream, Stream::Emptied);
+        if let Stream::Forwarded(exchange, emptied) = stream {
+            empty = *emptied;
+            if len > 0 && exchange.wants_chunk(len, &mut self.worker) {
+                let data = self.host.buffer(Buffer::ResponseBody, len).ok();
+                exchange.chunk(data.filter(|data| data.len() == len), &mut self.worker);
+            }
+            wanted = exchange.wants_body();
+        }
+        if empty && len > 0 {
+            // What cannot be emptied breaks the connection, for a 304 has no body: nothing worse.
+            let _ = self.host.clear_buffer(Buffer::ResponseBody, len);
+        }
+        if end_of_stream || !wanted {
+            self.finish(context, end_of_stream);
+        }
+    }
+
+    /// A response ends with trailers, which are not stored.
+    pub fn on_response_trailers(&mut self, context: u32) {
+        self.finish(context, true);
+    }
+
+    /// The copy of a stream's response ends, and if `ended` the response too; what was stored goes on to
+    /// L2.
+    fn finish(&mut self, context: u32, ended: bool) {
+        match self.streams.remove(&context) {
+            Some((root_id, Stream::Forwarded(exchange, empty))) => {
+                if empty && !ended {
+                    self.streams.insert(context, (root_id, Stream::Emptied));
+                }
+                if let Some(len) = exchange.finish(&mut self.worker) {
+                    self.record(Histogram::EntryBytes, len);
+                }
+                self.post(root_id);
+            }
+            Some((root_id, stream)) if !ended => {
+                self.streams.insert(context, (root_id, stream));
+            }
+            _ => {}
+        }
+    }
+}
