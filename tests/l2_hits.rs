@@ -136,7 +136,10 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
         (version, "version"),
         (good[..good.len() - 1].to_vec(), "truncated"),
         (Vec::new(), "truncated"),
-        (b"not an entry of ours, but longer than its header would be, by some bytes".to_vec(), "version"),
+        (
+            b"not an entry of ours, but longer than its header would be, by some bytes".to_vec(),
+            "version",
+        ),
         (entry::encode(&other, usize::MAX), "other_key"),
     ]
     .into_iter()

@@ -19,5 +19,7 @@ mod l2_direct;
 mod l2_hits;
 mod l2_trouble;
 mod metrics;
+mod poisoning;
 mod policy_table;
+mod semantics;
 mod workers;

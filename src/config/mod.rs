@@ -5,6 +5,8 @@ mod parse;
 mod policy;
 mod router;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 pub mod units;
 mod wire;
 

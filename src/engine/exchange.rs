@@ -7,6 +7,7 @@ use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::config::{Policy, Rule};
 use crate::entry::{Entry, Variants, decode};
+use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
 use crate::http::key::{Key, normalise_path, write_key};
@@ -144,6 +145,14 @@ impl Exchange {
         RequestHead::read(Fields::new(&self.request))
     }
 
+    /// What the client wants of the cache; nothing where the route gives it no say.
+    pub(super) fn wanted(&self) -> CacheControl {
+        if self.rule.directives_ignored {
+            return CacheControl::default();
+        }
+        self.head().cache_control()
+    }
+
     /// The request's fields.
     #[must_use]
     pub fn request(&self) -> Fields<'_> {
@@ -209,8 +218,7 @@ impl Exchange {
             self.why = Forward::Request;
             return None;
         }
-        let wanted = if self.rule.directives_ignored { None } else { Some(head.cache_control()) };
-        let (outcome, refresh) = match reuse(entry.standing(now_ms), &wanted.unwrap_or_default()) {
+        let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
             Reuse::Fresh => (hit, false),
             Reuse::Stale => (Outcome::StaleHit, false),
             // Without a way to fetch it meanwhile, it is fetched now.
@@ -249,6 +257,12 @@ impl Exchange {
                 return FromL2::Forward;
             }
         };
+        // L1's record may be on its way to L2 still: what is there is then older.
+        let newer = |record: &Rc<Entry>| record.meta().stored_ms >= entry.meta().stored_ms;
+        if self.variant.is_none() && self.record.as_ref().is_some_and(newer) {
+            worker.counters.count(Counter::L2(L2Lookup::Miss));
+            return FromL2::Forward;
+        }
         if entry.meta().variants {
             return self.found_record(&entry, now_ms, worker);
         }

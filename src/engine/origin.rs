@@ -32,7 +32,7 @@ impl Exchange {
     /// Whether the client wants no answer but a stored one (`only-if-cached`: RFC 9111, 5.2.1.7).
     #[must_use]
     pub fn must_not_forward(&self) -> bool {
-        !self.rule.directives_ignored && self.head().cache_control().only_if_cached
+        self.wanted().only_if_cached
     }
 
     /// The request goes to the origin now. Gives every field of it that must change, with its new value
@@ -133,11 +133,13 @@ impl Exchange {
         if head.status == 304 && self.validating {
             return Some((self.freshen(&stored, head, now_ms, worker), Outcome::Revalidated));
         }
-        // Whoever asked for more than what is stored does not get it for an error.
-        let error = matches!(head.status, 500 | 502..=504) && self.why == Forward::Stale;
-        let allowed =
-            || stored.may_hide_an_error(now_ms, self.head().cache_control().stale_if_error);
-        (error && allowed()).then_some((stored, Outcome::StaleIfError))
+        // Whoever wants to hear the origin hears its errors, too.
+        let wanted = self.wanted();
+        let error = matches!(head.status, 500 | 502..=504)
+            && self.why == Forward::Stale
+            && wanted.no_cache.is_none();
+        let hidden = error && stored.may_hide_an_error(now_ms, wanted.stale_if_error);
+        hidden.then_some((stored, Outcome::StaleIfError))
     }
 
     /// The origin says by `head`, a 304 or what `HEAD` got, that `stored` is still good (RFC 9111, 4.3.4).

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Entry, Meta};
+use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
 use crate::http::vary::Names;
 
@@ -98,7 +99,8 @@ impl Variants {
         }
         let meta =
             Meta { stored_ms: now_ms, fresh_until_ms: until_ms, variants: true, ..Meta::default() };
-        Rc::new(Entry::new(meta, resource.clone(), Box::default(), body.into()))
+        let no_fields = FieldsBuf::default().to_block();
+        Rc::new(Entry::new(meta, resource.clone(), no_fields, body.into()))
     }
 
     fn key_of(&self, resource: &Key, text: &[u8], place: usize) -> Key {
@@ -121,6 +123,7 @@ fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{decode, encode};
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -138,7 +141,8 @@ mod tests {
         }
         let entry = variants.to_entry(&resource, 1_000, 2_000);
         assert!(entry.meta().variants && entry.is_fresh(1_999) && !entry.is_fresh(2_000));
-        assert_eq!(Variants::read(entry.body()), Some(variants));
+        let stored = decode(&encode(&entry, usize::MAX), &resource, 1_000);
+        assert_eq!(Variants::read(stored.unwrap().body()), Some(variants));
         for cut in 0..entry.body().len() {
             // Some cuts leave a shorter record; none makes trouble.
             let _ = Variants::read(&entry.body()[..cut]);

@@ -23,3 +23,4 @@ pub mod targeted;
 pub mod uri;
 pub mod validation;
 pub mod vary;
+mod weighted;

@@ -2,7 +2,7 @@
 //! RFC 9110, 12.5.5).
 
 use super::fields::Fields;
-use super::normalise::Normalisers;
+use super::normalise::{Normal, Normalisers};
 
 /// Names that count at most; a response that varies by more is not stored.
 pub const MAX_NAMES: usize = 8;
@@ -84,13 +84,20 @@ impl Names {
     }
 }
 
+/// Whether a field, its name in lower case, proves who somebody is.
+#[must_use]
+pub fn is_credential(name: &[u8]) -> bool {
+    CREDENTIALS.contains(&name)
+}
+
 /// What a response varies by; `ignored` says which fields, named in lower case, do not count.
 #[must_use]
 pub fn read(response: Fields<'_>, ignored: impl Fn(&[u8]) -> bool) -> Varies {
     let mut names: Vec<Box<[u8]>> = Vec::new();
     for name in response.all(b"vary").flat_map(|line| line.split(|b| *b == b',')) {
         let name = name.trim_ascii().to_ascii_lowercase();
-        if name == b"*" {
+        // What is no name cannot be looked for.
+        if name == b"*" || !name.iter().all(|byte| is_tchar(*byte)) {
             return Varies::Any;
         }
         // Attackers do not choose responses; still, nothing is sorted that is too long anyway.
@@ -118,10 +125,11 @@ pub fn write_values(
 ) -> Result<(), VaryRefusal> {
     let start = out.len();
     for name in &names.sorted {
-        let value = normalisers.value(name, request);
-        if value.is_some() && CREDENTIALS.contains(&&**name) {
-            return Err(VaryRefusal::Credential);
-        }
+        let value = match normalisers.apply(name, request) {
+            Normal::Value(_) if is_credential(name) => return Err(VaryRefusal::Credential),
+            Normal::Value(value) => Some(value),
+            Normal::Absent | Normal::Ignored => None,
+        };
         let value = value.as_deref();
         let length = value.map_or(0, |value| value.len() + 1);
         out.extend_from_slice(&u16::try_from(length).unwrap_or(u16::MAX).to_le_bytes());
@@ -131,6 +139,11 @@ pub fn write_values(
         }
     }
     Ok(())
+}
+
+/// RFC 9110, 5.6.2.
+fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]
@@ -152,6 +165,7 @@ mod tests {
             (&[" , "], Varies::No),
             (&["Accept-Language,, ACCEPT", "accept"], Varies::On(names("accept,accept-language"))),
             (&["Accept, *"], Varies::Any),
+            (&["Accept;q=1"], Varies::Any),
             (&["Cookie"], Varies::No),
             (&["Cookie, Origin"], Varies::On(names("origin"))),
             (&[&many.join(",")], Varies::Any),

@@ -9,12 +9,14 @@ pub mod origin;
 pub mod process;
 pub mod redis;
 pub mod scene;
+pub mod script;
 
 pub use client::{Client, Response};
 pub use envoy::Envoy;
 pub use origin::Origin;
 pub use redis::{Cluster, Redis};
 pub use scene::Scene;
+pub use script::{Asked, Script, reply};
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;

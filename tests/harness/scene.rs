@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-use super::{Client, Envoy, Origin, Redis};
+use super::{Asked, Client, Envoy, Origin, Redis, Script};
 
 /// Keeps a test's files apart from every other test's.
 pub struct Scene {
@@ -41,6 +41,29 @@ impl Scene {
         (envoy, origin, redis)
     }
 
+    /// A scripted origin and an Envoy with L1 only.
+    pub fn scripted(
+        name: &str,
+        config: impl FnOnce(&mut Value),
+        answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static,
+    ) -> (Envoy, Script) {
+        let (scene, script) = (Self::new(name), Script::start(answer));
+        let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+        (builder.config(config).start(&scene), script)
+    }
+
+    /// A scripted origin, Redis, and an Envoy.
+    pub fn scripted_l2(
+        name: &str,
+        config: impl FnOnce(&mut Value),
+        answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static,
+    ) -> (Envoy, Script, Redis) {
+        let (scene, script) = (Self::new(name), Script::start(answer));
+        let redis = Redis::start(&scene, &[]);
+        let builder = Envoy::builder("event2table.yaml").origin(script.port).redis(redis.port);
+        (builder.config(no_routes).config(config).start(&scene), script, redis)
+    }
+
     /// As [`Self::usual`] without Redis: L1 and the origin only.
     pub fn l1_only(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin) {
         let scene = Self::new(name);
@@ -48,6 +71,12 @@ impl Scene {
         let envoy = Envoy::builder("minimal.yaml").origin(origin.port).config(config).start(&scene);
         (envoy, origin)
     }
+}
+
+/// Every response says itself how it is to be cached: no route speaks for it.
+pub fn no_routes(config: &mut Value) {
+    config["routes"] = serde_json::json!([]);
+    config["defaults"] = serde_json::json!({});
 }
 
 /// Routes for the origin's synthetic resource, with a TTL of a minute.

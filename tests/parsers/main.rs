@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ranges;
+mod vary;
 
 use proptest::collection::vec;
 use proptest::prelude::*;

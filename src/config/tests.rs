@@ -1,0 +1,107 @@
+//! Configurations as a whole: what is refused, and what a policy comes to.
+
+use super::load;
+use serde_json::json;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+fn errors(config: &serde_json::Value) -> Vec<String> {
+    load(config.to_string().as_bytes())
+        .err()
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn what_must_be_there_and_fit() {
+    let found = errors(&json!({
+        "headers": {"cache_name": "my cache", "not_stored": ["x a"]},
+        "l1": {"budget": "2GiB"},
+        "key": {"fields": ["Cookie"]},
+        "targets": ["X-Cache"],
+        "vary": {"max_variants": 0, "fields": {"accept": {}, "a b": {"ignore": true},
+            "cookie": {"one_of": ["a,b"]}}},
+        "origin": {"timeout": "0s"},
+        "l2": {"auth": {}, "ttl_factor": 0.5, "timeout": "2m", "max_batch": 0},
+        "routes": [
+            {"path": "games"},
+            {"methods": ["post"], "path": "/x"},
+            7,
+            {"path": "/y", "negative": {"statuses": ["x", 200]}, "query": {"include": [""]}},
+            {"path": "/z", "with_query": [""], "query": {"ids": ["gid"], "require": ["id"]}},
+            {},
+        ],
+    }));
+    for expected in [
+        "role: is required: one of cache, tunnel_open, tunnel_hold",
+        "headers.cache_name: must be a token (RFC 9110, 5.6.2)",
+        "headers.not_stored[0]: \"x a\" is not the name of a field",
+        "l1.budget: 2GiB is more than a VM can have (1GiB)",
+        "key.fields[0]: is a credential, and no key may hold one",
+        "targets[0]: \"X-Cache\" does not end in -Cache-Control",
+        "vary.max_variants: must be between 1 and 64",
+        "vary.fields.accept: must have either ignore: true or one_of",
+        "vary.fields.a b: \"a b\" is not the name of a field",
+        "vary.fields.cookie: cannot be one_of: it would be set on requests to the origin",
+        "vary.fields.cookie.one_of[0]: \"a,b\" is not a value without parameters",
+        "origin.cluster: is required: the Envoy cluster of the origin",
+        "origin.timeout: must be more than 0 and at most 10m",
+        "l2.cluster: is required: the Envoy cluster of the L2 tunnel",
+        "l2.auth: is for transport: direct; redis_proxy authenticates by itself",
+        "l2.auth.password: is required: a password",
+        "l2.ttl_factor: must be between 1 and 1000",
+        "l2.timeout: must be at most 60s: a request waits that long",
+        "l2.max_batch: must be more than 0",
+        "routes[0].path: \"games\" is not a path template: it must start with /",
+        "routes[1].methods[0]: \"post\" is not a method (they are case-sensitive: GET)",
+        "routes[1].methods: only GET and HEAD can be cached: set bypass for other methods",
+        "routes[2]: invalid type: integer `7`, expected struct Route",
+        "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
+        "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
+        "routes[3].query.include[0]: is empty",
+        "routes[4].query.ids[0]: \"gid\" is neither in include nor in require",
+        "routes[4].with_query[0]: is empty",
+        "routes[5].path: is required: a path",
+    ] {
+        assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
+    }
+    assert_eq!(found.len(), 29, "{found:#?}");
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    assert_eq!(errors(&json!({"role": "chache"})).len(), 1);
+}
+
+#[test]
+fn routes_inherit_the_defaults() {
+    let config = json!({
+        "role": "cache",
+        "defaults": {
+            "ttl": "5m", "cookies": "ignore", "negative": {"ttl": "9s"},
+            "stale_if_error": "2m", "stale_while_revalidate": "3s",
+            "request_directives": "ignore",
+        },
+        "routes": [
+            {"path": "/a"},
+            {"path": "/b", "ttl": "1s", "cookies": "respect", "stale_while_revalidate": "0s"},
+        ],
+    });
+    let policy = load(config.to_string().as_bytes()).unwrap();
+    let a = &policy.rule(b"GET", b"/a", b"").store;
+    assert_eq!(a.lifetime.ttl_ms, Some(300_000));
+    assert_eq!(
+        (a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]),
+        (9_000, &[404][..])
+    );
+    assert_eq!((a.stale_if_error_s, a.stale_while_revalidate_s), (120, 3));
+    let b = &policy.rule(b"HEAD", b"/b", b"").store;
+    assert_eq!((b.lifetime.ttl_ms, b.cookies_ignored), (Some(1_000), false));
+    assert_eq!(b.stale_while_revalidate_s, 0);
+    // No rule: the response must say, whatever the defaults of routes are.
+    let c = policy.rule(b"GET", b"/c", b"");
+    assert_eq!((c.store.lifetime.ttl_ms, c.store.stale_if_error_s), (None, 0));
+    assert!(c.store.cookies_ignored && c.directives_ignored);
+}

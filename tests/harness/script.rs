@@ -1,0 +1,107 @@
+//! An origin that says exactly what a test wants, and remembers what it was asked.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What arrived at the origin.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub method: String,
+    pub target: String,
+    pub fields: Vec<(String, String)>,
+}
+
+/// Bytes for the wire; none closes the connection without a word.
+type Answer = Box<dyn FnMut(&Asked) -> Option<Vec<u8>> + Send>;
+
+/// Listens until the test's process ends.
+pub struct Script {
+    pub port: u16,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    answer: Answer,
+    asked: Vec<Asked>,
+}
+
+impl Asked {
+    /// The first value of a field; `name` in lower case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl Script {
+    /// Answers every request by `answer`.
+    pub fn start(answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("a port").port();
+        let shared = Shared { answer: Box::new(answer), asked: Vec::new() };
+        let shared = Arc::new(Mutex::new(shared));
+        let of_threads = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let shared = Arc::clone(&of_threads);
+                std::thread::spawn(move || serve(&stream, &shared));
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// From now on answers by `answer`.
+    pub fn becomes(&self, answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).answer = Box::new(answer);
+    }
+
+    /// What was asked since the last time, in order.
+    pub fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).asked)
+    }
+}
+
+/// A response with a body and its `Content-Length`.
+#[allow(clippy::unnecessary_wraps)] // as answers are
+pub fn reply(status: u16, fields: &[(&str, &str)], body: &str) -> Option<Vec<u8>> {
+    let fields: Vec<_> =
+        fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let length = match status {
+        204 | 304 => String::new(),
+        _ => format!("content-length: {}\r\n", body.len()),
+    };
+    let fields = fields.concat();
+    Some(format!("HTTP/1.1 {status} X\r\n{fields}{length}\r\n{body}").into_bytes())
+}
+
+fn serve(stream: &TcpStream, shared: &Mutex<Shared>) -> Option<()> {
+    let (mut reader, mut writer) = (BufReader::new(stream), stream);
+    loop {
+        let asked = read_request(&mut reader)?;
+        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.asked.push(asked.clone());
+        let answer = (shared.answer)(&asked)?;
+        drop(shared);
+        // HEAD gets the head alone.
+        let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+        let sent = if asked.method == "HEAD" { &answer[..head] } else { &answer[..] };
+        writer.write_all(sent).ok()?;
+    }
+}
+
+fn read_request(reader: &mut impl BufRead) -> Option<Asked> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let mut words = line.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut asked = Asked { method, target, fields: Vec::new() };
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        asked.fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
+    let length = asked.field("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
+    reader.take(length).read_to_end(&mut Vec::new()).ok()?;
+    Some(asked)
+}

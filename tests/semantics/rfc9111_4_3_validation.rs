@@ -1,0 +1,181 @@
+//! RFC 9111, 4.3: asking the origin whether what is stored is still good.
+
+use serde_json::json;
+
+use super::{get_with, text};
+use crate::harness::{Asked, Scene, eventually, reply};
+
+const OLD: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+
+/// Must be validated at every use; the origin says 304 to its own validators.
+fn validated(
+    fields: &'static [(&'static str, &'static str)],
+) -> impl FnMut(&Asked) -> Option<Vec<u8>> {
+    let mut count = 0;
+    move |asked| {
+        count += 1;
+        let number = count.to_string();
+        let mut all = vec![("x-count", number.as_str())];
+        all.extend(fields);
+        let known = |name, of| {
+            let own = all.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+            own.is_some() && own == asked.field(of)
+        };
+        let same = known("etag", "if-none-match") || known("last-modified", "if-modified-since");
+        reply(if same { 304 } else { 200 }, &all, &format!("body {count}"))
+    }
+}
+
+#[test]
+fn rfc9111_4_3_1_and_4_3_4_a_304_freshens_what_is_stored() {
+    for (n, fields) in [
+        &[("cache-control", "no-cache"), ("etag", "\"a\"")][..],
+        &[("cache-control", "max-age=0"), ("etag", "W/\"a\"")],
+        &[("cache-control", "max-age=0"), ("last-modified", OLD)],
+        &[("cache-control", "no-cache"), ("etag", "\"a\""), ("last-modified", OLD)],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (envoy, script) = Scene::scripted(&format!("4-3-1-{n}"), |_| {}, validated(fields));
+        let mut client = envoy.client();
+        assert!(client.get("/a").cache_status().ends_with("stored"));
+        for count in 2..4 {
+            let response = client.get("/a");
+            assert_eq!((response.status, text(&response)), (200, "body 1"), "{fields:?}");
+            let status = response.cache_status();
+            assert!(status.starts_with("tiercel; fwd=stale; fwd-status=304; ttl="), "{status}");
+            assert!(status.ends_with("; stored; detail=revalidated"), "{status}");
+            // RFC 9111, 3.2: the 304's fields are the response's now.
+            assert_eq!(response.field("x-count"), Some(count.to_string().as_str()));
+            assert_eq!(response.field("content-length"), Some("6"));
+        }
+        let asked = script.asked();
+        let sent = |name| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| *value);
+        assert_eq!(asked[2].field("if-none-match"), sent("etag"), "{fields:?}");
+        assert_eq!(asked[2].field("if-modified-since"), sent("last-modified"), "{fields:?}");
+    }
+}
+
+#[test]
+fn rfc9111_4_3_4_freshened_entries_are_fresh_in_every_level() {
+    let mut count = 0;
+    let (envoy, script, redis) = Scene::scripted_l2(
+        "4-3-4-levels",
+        |_| {},
+        move |asked| {
+            count += 1;
+            let fields = [
+                ("etag", "\"a\""),
+                ("cache-control", if count == 1 { "max-age=0" } else { "max-age=60" }),
+            ];
+            reply(if asked.field("if-none-match").is_some() { 304 } else { 200 }, &fields, "body")
+        },
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    assert!(client.get("/a").cache_status().contains("fwd-status=304"));
+    assert!(client.get("/a").is_hit());
+    envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 2);
+    assert_eq!(script.asked().len(), 2);
+    // Another instance finds the freshened one.
+    let scene = Scene::new("4-3-4-other");
+    let other =
+        crate::harness::Envoy::builder("event2table.yaml").origin(script.port).redis(redis.port);
+    let other = other.config(crate::harness::scene::no_routes).start(&scene);
+    let hit = other.client().get("/a");
+    assert!(hit.cache_status().ends_with("detail=l2") && text(&hit) == "body", "{hit:?}");
+}
+
+#[test]
+fn rfc9111_4_3_3_other_answers_to_a_validation() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-3",
+        |_| {},
+        validated(&[("cache-control", "no-cache"), ("etag", "\"a\"")]),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    // 200 replaces.
+    script.becomes(validated(&[("cache-control", "no-cache"), ("etag", "\"b\"")]));
+    assert_eq!(client.get("/a").cache_status(), "tiercel; fwd=stale; fwd-status=200; stored");
+    script.asked();
+    assert!(client.get("/a").cache_status().contains("fwd-status=304"));
+    assert_eq!(script.asked()[0].field("if-none-match"), Some("\"b\""));
+    // 5xx goes on; what is stored stays, and is asked about again.
+    script.becomes(|_| reply(500, &[], "sorry"));
+    assert_eq!(client.get("/a").status, 500);
+    script.becomes(validated(&[("cache-control", "no-cache"), ("etag", "\"b\"")]));
+    assert!(client.get("/a").cache_status().contains("fwd-status=304"));
+    // What may no longer be stored is forgotten.
+    script.becomes(|_| reply(200, &[("cache-control", "no-store")], "secret"));
+    assert!(client.get("/a").cache_status().ends_with("detail=no_store"));
+    script.asked();
+    client.get("/a");
+    assert_eq!(script.asked()[0].field("if-none-match"), None);
+}
+
+#[test]
+fn rfc9111_4_3_4_a_304_for_something_else_updates_nothing() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-4-other-tag",
+        |_| {},
+        validated(&[("cache-control", "max-age=0"), ("etag", "\"a\"")]),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    script.becomes(|_| reply(304, &[("cache-control", "max-age=60"), ("etag", "\"z\"")], ""));
+    assert_eq!(text(&client.get("/a")), "body 1");
+    script.asked();
+    script.becomes(|_| reply(200, &[], "new"));
+    assert_eq!(text(&client.get("/a")), "new");
+    assert_eq!(script.asked()[0].field("if-none-match"), None);
+}
+
+#[test]
+fn rfc9111_4_3_5_head_freshens_or_invalidates() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-5",
+        |_| {},
+        |_| reply(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], "body"),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    // Agrees, and says it is fresh.
+    script.becomes(|_| reply(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "body"));
+    let head = client.request("HEAD", "/a", &[], b"");
+    assert_eq!(head.cache_status(), "tiercel; fwd=stale; fwd-status=200; detail=method");
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && text(&hit) == "body", "{hit:?}");
+    // Another entity tag, another length: what is stored is stale, however fresh it was.
+    for (fields, body) in
+        [(&[("etag", "\"b\"")][..], "body"), (&[("etag", "\"a\"")], "longer body")]
+    {
+        script.becomes(move |_| reply(200, fields, body));
+        let no_cache = [("cache-control", "no-cache")];
+        client.request("HEAD", "/a", &no_cache, b"");
+        script
+            .becomes(|_| reply(200, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], "body"));
+        assert!(!client.get("/a").is_hit(), "{fields:?}");
+        assert!(client.get("/a").is_hit());
+    }
+}
+
+#[test]
+fn a_route_may_want_etags_for_an_origin_without() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-synthesised",
+        |config| {
+            config["routes"] = json!([{"path": "/{*rest}", "ttl": "60s", "synthesise_etag": true}]);
+        },
+        |_| reply(200, &[], "body"),
+    );
+    let mut client = envoy.client();
+    assert_eq!(client.get("/a").field("etag"), None, "it is not known before the body's end");
+    let hit = client.get("/a");
+    let etag = hit.field("etag").expect("an etag").to_owned();
+    assert!(etag.len() == 34 && etag.starts_with('"'), "{etag}");
+    let same = get_with(&mut client, "/a", &[("if-none-match", &etag)]);
+    assert_eq!((same.status, same.field("etag")), (304, Some(etag.as_str())));
+    eventually("one request", || (script.asked().len() == 1).then_some(()));
+}
