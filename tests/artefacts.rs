@@ -71,3 +71,26 @@ fn the_core_does_not_know_its_host() {
         }
     }
 }
+
+/// docs/semantics.md names files and tests that there are.
+#[test]
+fn the_index_of_the_rfcs_is_true() {
+    let read = |path: &std::path::Path| fs::read_to_string(path).expect("a file");
+    let index = read(&root().join("docs/semantics.md"));
+    let mut tests = String::new();
+    for folder in ["tests", "tests/semantics"] {
+        for file in fs::read_dir(root().join(folder)).expect("a folder").flatten() {
+            if file.path().is_file() {
+                tests.push_str(&read(&file.path()));
+            }
+        }
+    }
+    for name in index.split('`').skip(1).step_by(2) {
+        if name.contains(".rs") {
+            assert!(root().join("src").join(name).is_file(), "src/{name} is not there");
+        } else if name.starts_with("rfc") {
+            let begin = format!("fn {}", name.trim_end_matches('*'));
+            assert!(tests.contains(&begin), "no test {name}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::Key;
 
 use crate::harness::scene::echo_routes;
-use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
+use crate::harness::{Envoy, Origin, Redis, Scene, eventually, reply};
 
 #[test]
 fn a_restarted_envoy_is_served_from_redis_and_refills_l1() {
@@ -158,4 +158,31 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
     redis.command(&[b"LPUSH", name.as_bytes(), b"a list"]);
     assert_eq!(client.get("/echo/a?plain=1&size=100").body, first.body);
     envoy.expect_metric("tiercel_l2_errors{kind=\"server\"}", 1);
+}
+
+#[test]
+fn hits_from_redis_take_the_form_that_is_asked_for() {
+    let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+    let (envoy, script, _redis) = Scene::scripted_l2(
+        "l2-forms",
+        |config| config["l1"] = json!({"budget": "0B"}),
+        move |_| reply(200, &fields, "0123456789"),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
+    for (field, status, body) in [
+        (("if-none-match", "\"a\""), 304, &b""[..]),
+        (("range", "bytes=2-3"), 206, b"23"),
+        (("range", "bytes=10-"), 416, b""),
+        (("cache-control", "only-if-cached"), 200, b"0123456789"),
+        (("cache-control", "min-fresh=10"), 200, b"0123456789"),
+    ] {
+        let response = client.request("GET", "/a", &[field], b"");
+        assert!(response.cache_status().ends_with("detail=l2"), "{field:?}: {response:?}");
+        assert_eq!((response.status, &response.body[..]), (status, body), "{field:?}");
+    }
+    let reload = client.request("GET", "/a", &[("cache-control", "no-cache")], b"");
+    assert!(reload.cache_status().starts_with("tiercel; fwd=request"), "{reload:?}");
+    assert_eq!(script.asked().len(), 2);
 }

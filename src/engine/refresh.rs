@@ -10,6 +10,8 @@ use crate::http::storable::is_of_the_way;
 
 /// Fetches at the same time, per worker.
 const MOST: usize = 64;
+/// How long after its own time-out Envoy may tell of it.
+const GRACE_MS: u64 = 5_000;
 
 impl Exchange {
     /// Makes the exchange fetch `entry` again. Returns the fields of the request to send, or none if that
@@ -56,5 +58,12 @@ impl Exchange {
         if let Some(stored) = &self.stored {
             worker.refreshing.remove(&stored.key().hash());
         }
+    }
+
+    /// Whether the fetch should have ended long ago.
+    #[must_use]
+    pub fn is_overdue(&self, now_ms: u64) -> bool {
+        let timeout_ms = self.policy.origin.as_ref().map_or(0, |origin| origin.timeout_ms);
+        now_ms > self.asked_ms + u64::from(timeout_ms) + GRACE_MS
     }
 }

@@ -11,6 +11,8 @@ mod root;
 mod stream;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_stale;
 mod tunnel;
 
 pub use module::Module;

@@ -109,6 +109,7 @@ impl<H: Host> Module<H> {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
         self.answer_all(root, late, now_ms);
+        self.expire_refreshes(now_ms);
         self.sweep(root);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {

@@ -42,4 +42,11 @@ impl<H: Host> Module<H> {
         }
         self.post(root);
     }
+
+    /// Gives up fetches whose answer never came, for their filter is gone.
+    pub(super) fn expire_refreshes(&mut self, now_ms: u64) {
+        let worker = &mut self.worker;
+        let late = self.refreshes.extract_if(|_, (_, exchange)| exchange.is_overdue(now_ms));
+        late.for_each(|(_, (_, exchange))| exchange.refreshed(worker));
+    }
 }

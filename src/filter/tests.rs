@@ -27,17 +27,37 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
     (host, module)
 }
 
-fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, config: &serde_json::Value) {
+pub(super) fn configure(
+    host: &Rc<Fake>,
+    module: &mut Module<Rc<Fake>>,
+    config: &serde_json::Value,
+) {
     let bytes = config.to_string();
     host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
     host.context.set(ROOT);
     assert!(module.on_configure(ROOT, bytes.len()), "{:?}", host.log.borrow());
 }
 
-fn request(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, context: u32, path: &str) -> Action {
+pub(super) fn request(
+    host: &Rc<Fake>,
+    module: &mut Module<Rc<Fake>>,
+    context: u32,
+    path: &str,
+) -> Action {
+    request_with(host, module, context, path, &[])
+}
+
+pub(super) fn request_with(
+    host: &Rc<Fake>,
+    module: &mut Module<Rc<Fake>>,
+    context: u32,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> Action {
     host.context.set(context);
     module.on_create(context, ROOT);
-    host.set_fields(FieldMap::Request, &[(":method", "GET"), (":path", path)]);
+    let head = [(":method", "GET"), (":path", path)];
+    host.set_fields(FieldMap::Request, &[&head, fields].concat());
     module.on_request_head(context, true)
 }
 
@@ -56,11 +76,30 @@ fn reply(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, token: u32, body: &[u8]
 }
 
 fn respond(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, context: u32, body: &[u8]) {
+    respond_with(
+        host,
+        module,
+        context,
+        &[(":status", "200"), ("content-type", "text/plain")],
+        body,
+    );
+}
+
+pub(super) fn respond_with(
+    host: &Rc<Fake>,
+    module: &mut Module<Rc<Fake>>,
+    context: u32,
+    fields: &[(&str, &str)],
+    body: &[u8],
+) -> Action {
     host.context.set(context);
-    host.set_fields(FieldMap::Response, &[(":status", "200"), ("content-type", "text/plain")]);
-    module.on_response_head(context, false);
+    host.set_fields(FieldMap::Response, fields);
     host.set_buffer(Buffer::ResponseBody, body);
-    module.on_response_body(context, body.len(), true);
+    let action = module.on_response_head(context, body.is_empty());
+    if !body.is_empty() && action == Action::Continue {
+        module.on_response_body(context, body.len(), true);
+    }
+    action
 }
 
 #[test]

@@ -277,3 +277,146 @@ pub fn is_of_the_way(fields: Fields<'_>, name: &[u8]) -> bool {
     let head = ResponseHead { fields, connection: true, ..ResponseHead::default() };
     Excluded::new(&head, false, &[]).contains(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::block;
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const FRESH: (&str, &str) = ("cache-control", "max-age=60");
+    const ETAG: (&str, &str) = ("etag", "\"a\"");
+
+    fn check(
+        fields: &[(&str, &str)],
+        rule: &StoreRule,
+        asked: Asked,
+    ) -> Result<Storable, NotStored> {
+        let mut all = fields.to_vec();
+        if !fields.iter().any(|(name, _)| *name == ":status") {
+            all.push((":status", "200"));
+        }
+        let bytes = block(&all);
+        let times = Times { asked_ms: 100_000, received_ms: 100_000 };
+        storable(&ResponseHead::read(Fields::new(&bytes), &[]), rule, asked, times)
+    }
+
+    fn refusal(fields: &[(&str, &str)]) -> Option<NotStored> {
+        check(fields, &StoreRule::default(), Asked::default()).err()
+    }
+
+    #[test]
+    fn rfc9111_3_reasons_against_storing() {
+        for (fields, why) in [
+            (&[FRESH][..], None),
+            (&[FRESH, (":status", "404")], None),
+            (&[FRESH, (":status", "599")], None),
+            (&[FRESH, (":status", "206")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "304")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "103")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "x")], Some(NotStored::Status)),
+            (
+                &[FRESH, (":status", "299"), ("cache-control", "must-understand")],
+                Some(NotStored::Status),
+            ),
+            (&[FRESH, ("cache-control", "no-store")], Some(NotStored::NoStore)),
+            (&[FRESH, ("cache-control", "no-store, must-understand")], None),
+            (&[FRESH, ("cache-control", "private")], Some(NotStored::Private)),
+            (&[FRESH, ("cache-control", "private=\"x\"")], None),
+            (&[FRESH, ("set-cookie", "a=b")], Some(NotStored::SetCookie)),
+            (&[FRESH, ("set-cookie", "a=b"), ("cache-control", "private=\"Set-Cookie\"")], None),
+            (&[], Some(NotStored::NoFreshness)),
+            (&[ETAG], Some(NotStored::NoFreshness)),
+            (&[("cache-control", "max-age=0")], Some(NotStored::Stale)),
+            (&[("cache-control", "max-age=0"), ETAG], None),
+            (&[FRESH, ("age", "60")], Some(NotStored::Stale)),
+            (&[FRESH, ("cache-control", "no-cache")], Some(NotStored::NoCache)),
+            (&[("cache-control", "no-cache"), ("last-modified", "x")], None),
+            (&[FRESH, ("cache-control", "no-cache=\"x\"")], None),
+        ] {
+            assert_eq!(refusal(fields), why, "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_request_forbids() {
+        let rule = StoreRule::default();
+        let head = Asked { head: true, ..Asked::default() };
+        let no_store = Asked { no_store: true, ..Asked::default() };
+        let authorized = Asked { authorization: true, ..Asked::default() };
+        assert_eq!(check(&[FRESH], &rule, head).err(), Some(NotStored::Method));
+        assert_eq!(check(&[FRESH], &rule, no_store).err(), Some(NotStored::RequestNoStore));
+        // RFC 9111, 3.5.
+        for (directive, stored) in [
+            ("public", true),
+            ("s-maxage=9", true),
+            ("must-revalidate", true),
+            ("proxy-revalidate", false),
+            ("max-age=9", false),
+        ] {
+            let found = check(&[FRESH, ("cache-control", directive)], &rule, authorized);
+            assert_eq!(found.is_ok(), stored, "{directive}");
+            assert!(found.is_err() || found.is_ok_and(|found| found.shared));
+        }
+        let ignored = StoreRule { authorization_ignored: true, ..StoreRule::default() };
+        assert!(check(&[FRESH], &ignored, authorized).is_ok_and(|found| !found.shared));
+    }
+
+    #[test]
+    fn rfc5861_and_what_forbids_stale_answers() {
+        let rule =
+            StoreRule { stale_while_revalidate_s: 7, stale_if_error_s: 8, ..StoreRule::default() };
+        for (directives, while_s, error_s) in [
+            ("public", 7, 8),
+            ("stale-while-revalidate=1", 1, 8),
+            ("stale-if-error=2", 7, 2),
+            ("stale-if-error=0", 7, 0),
+            ("must-revalidate, stale-if-error=2", 0, 0),
+            ("proxy-revalidate", 0, 0),
+            ("s-maxage=9, stale-while-revalidate=1", 0, 0),
+        ] {
+            let found =
+                check(&[FRESH, ETAG, ("cache-control", directives)], &rule, Asked::default());
+            let found = found.unwrap();
+            let seconds = (found.stale_while_revalidate_s, found.stale_if_error_s);
+            assert_eq!(seconds, (while_s, error_s), "{directives}");
+            assert_eq!(found.never_stale, error_s + while_s == 0, "{directives}");
+        }
+        let no_cache =
+            check(&[("cache-control", "no-cache"), ETAG], &rule, Asked::default()).unwrap();
+        assert!(no_cache.never_stale && no_cache.fresh_until_ms == 100_000);
+    }
+
+    #[test]
+    fn rfc9111_3_1_only_fields_of_the_response_itself_are_kept() {
+        let bytes = block(&[
+            (":status", "200"),
+            ("content-type", "application/json"),
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("content-length", "3"),
+            ("set-cookie", "a=b"),
+            ("vary", "Cookie"),
+            ("vary", "Accept, cookie"),
+            ("cache-control", "private=\"x-user\", no-cache=\"x-csrf\""),
+            ("x-user", "me"),
+            ("x-csrf", "1"),
+            ("x-envoy-upstream-service-time", "7"),
+            ("x-app", "v"),
+            ("x-by-envoy", "v"),
+        ]);
+        let head = ResponseHead::read(Fields::new(&bytes), &[]);
+        let mut kept = FieldsBuf::default();
+        let others = [(*b"x-by-envoy").into()];
+        Excluded::new(&head, true, &others).stored_fields(&mut kept, 784_111_777_000);
+        let expected = [
+            ("content-type", "application/json"),
+            ("vary", "Accept"),
+            ("cache-control", "private=\"x-user\", no-cache=\"x-csrf\""),
+            ("x-app", "v"),
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ];
+        assert_eq!(kept.to_block(), block(&expected));
+    }
+}

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::answers::{Answer, Ticket, Waiting};
 use super::resp::{self, Reply};
 use super::{L2Error, redis_key};
 use crate::config::L2Policy;
@@ -17,22 +18,12 @@ const WRITE_BATCH: usize = 16;
 /// Deletes that may wait, at most.
 const MAX_DELETES: usize = 1_024;
 
-/// Who asked: the caller's number for a waiting request.
-pub type Ticket = u32;
-
 /// A callout to make.
 #[derive(Debug)]
 pub struct Call {
     /// Pipelined RESP.
     pub body: Vec<u8>,
     waiting: Waiting,
-}
-
-#[derive(Debug)]
-enum Waiting {
-    Lookups(Vec<Ticket>),
-    Stores(usize),
-    Deletes(usize),
 }
 
 impl Call {
@@ -44,25 +35,6 @@ impl Call {
             Waiting::Stores(_) | Waiting::Deletes(_) => None,
         }
     }
-}
-
-/// What one command got.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Answer<'a> {
-    /// A look-up found these bytes.
-    Found(Ticket, &'a [u8]),
-    /// A look-up found nothing.
-    Absent(Ticket),
-    /// A look-up failed.
-    Failed(Ticket, L2Error),
-    /// A store was accepted.
-    Stored,
-    /// A store failed.
-    NotStored(L2Error),
-    /// What was to go is gone.
-    Deleted,
-    /// What was to go may still be there.
-    NotDeleted(L2Error),
 }
 
 /// Queues and calls of one filter in one worker.
@@ -168,7 +140,7 @@ impl Client {
 
     /// The call could not be made.
     pub fn failed(call: Call, mut give: impl FnMut(Answer<'static>)) {
-        fail(call.waiting, L2Error::Dispatch, &mut give);
+        call.waiting.fail(L2Error::Dispatch, &mut give);
     }
 
     /// Whether a callout is this client's.
@@ -194,51 +166,19 @@ impl Client {
             if error == L2Error::Reset && now_ms.saturating_sub(sent_ms) >= least_ms {
                 error = L2Error::Timeout;
             }
-            return fail(waiting, error, &mut give);
+            return waiting.fail(error, &mut give);
         }
         let mut replies = body;
         if self.policy.auth.is_some() {
             match resp::next_reply(&mut replies) {
                 Ok(Reply::Simple(b"OK")) => {}
                 Ok(Reply::Error(text)) => {
-                    return fail(waiting, L2Error::from_reply(text), &mut give);
+                    return waiting.fail(L2Error::from_reply(text), &mut give);
                 }
-                Ok(_) | Err(_) => return fail(waiting, L2Error::Protocol, &mut give),
+                Ok(_) | Err(_) => return waiting.fail(L2Error::Protocol, &mut give),
             }
         }
-        match waiting {
-            Waiting::Lookups(tickets) => {
-                let mut broken = None;
-                for ticket in tickets {
-                    give(match next(&mut replies, &mut broken) {
-                        Ok(Reply::Bulk(value)) => Answer::Found(ticket, value),
-                        Ok(Reply::Nil) => Answer::Absent(ticket),
-                        Ok(_) => Answer::Failed(ticket, L2Error::Protocol),
-                        Err(error) => Answer::Failed(ticket, error),
-                    });
-                }
-            }
-            Waiting::Deletes(count) => {
-                let mut broken = None;
-                for _ in 0..count {
-                    give(match next(&mut replies, &mut broken) {
-                        Ok(Reply::Integer(_)) => Answer::Deleted,
-                        Ok(_) => Answer::NotDeleted(L2Error::Protocol),
-                        Err(error) => Answer::NotDeleted(error),
-                    });
-                }
-            }
-            Waiting::Stores(count) => {
-                let mut broken = None;
-                for _ in 0..count {
-                    give(match next(&mut replies, &mut broken) {
-                        Ok(Reply::Simple(b"OK")) => Answer::Stored,
-                        Ok(_) => Answer::NotStored(L2Error::Protocol),
-                        Err(error) => Answer::NotStored(error),
-                    });
-                }
-            }
-        }
+        waiting.read(replies, &mut give);
     }
 
     /// Gives up calls whose answer never came. Envoy's own timeout comes first: this only makes
@@ -249,7 +189,7 @@ impl Client {
         let late: Vec<u32> = late.map(|(token, _)| *token).collect();
         for token in late {
             if let Some((waiting, _)) = self.in_flight.remove(&token) {
-                fail(waiting, L2Error::Timeout, &mut give);
+                waiting.fail(L2Error::Timeout, &mut give);
             }
         }
     }
@@ -317,31 +257,6 @@ impl Client {
             }
         }
         body
-    }
-}
-
-/// The next reply; after bytes that make no sense nothing behind them does.
-fn next<'a>(replies: &mut &'a [u8], broken: &mut Option<L2Error>) -> Result<Reply<'a>, L2Error> {
-    if let Some(error) = broken {
-        return Err(*error);
-    }
-    match resp::next_reply(replies) {
-        Ok(Reply::Error(text)) => Err(L2Error::from_reply(text)),
-        Ok(reply) => Ok(reply),
-        Err(error) => {
-            *broken = Some(error);
-            Err(error)
-        }
-    }
-}
-
-fn fail<'a>(waiting: Waiting, error: L2Error, give: &mut impl FnMut(Answer<'a>)) {
-    match waiting {
-        Waiting::Lookups(tickets) => {
-            tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
-        }
-        Waiting::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
-        Waiting::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
     }
 }
 
@@ -440,6 +355,33 @@ mod tests {
         client.expire(1_101, |_| given_up += 1);
         assert_eq!(given_up, 6);
         assert!(client.look_up(7, 1));
+    }
+
+    #[test]
+    fn deletes_come_first_and_overtake_stores() {
+        let mut client = client(&json!({}));
+        let entry = Rc::new(sample("k", b"body"));
+        let hash = entry.key().hash();
+        assert!(client.store(Rc::clone(&entry)) && client.look_up(1, hash));
+        assert!(client.delete(hash) && client.delete(hash) && client.wants_flush());
+        let call = client.next_call(0, true).unwrap();
+        let text = String::from_utf8(call.body.clone()).unwrap();
+        let command = format!("*2\r\n$3\r\nDEL\r\n$34\r\nt:{hash:032x}\r\n");
+        assert_eq!(text, format!("{command}*1\r\n$4\r\nQUIT\r\n"));
+        client.sent(call, 1, 0);
+        assert_eq!(answers(&mut client, 1, "200", ":1\r\n+OK\r\n"), ["Deleted"]);
+        let call = client.next_call(0, true).unwrap();
+        assert_eq!(call.lookups(), Some(1));
+        assert!(client.next_call(0, true).is_none(), "the store was dropped");
+        assert_eq!(client.store_bytes, 0);
+        client.delete(7);
+        client.sent(call, 2, 0);
+        let call = client.next_call(0, true).unwrap();
+        client.sent(call, 3, 0);
+        assert_eq!(answers(&mut client, 3, "504", ""), ["NotDeleted(Timeout)"]);
+        // Bounded: what does not fit is told.
+        let taken = (0..3_000_u128).filter(|hash| client.delete(*hash)).count();
+        assert_eq!(taken, MAX_DELETES);
     }
 
     #[test]

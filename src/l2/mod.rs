@@ -4,11 +4,13 @@
 //! answered in order (docs/design.md, 3). Nothing here does I/O: [`Client`] says what to send and is
 //! told what came back.
 
+mod answers;
 mod client;
 mod error;
 pub mod resp;
 
-pub use client::{Answer, Call, Client, Ticket};
+pub use answers::{Answer, Ticket};
+pub use client::{Call, Client};
 pub use error::L2Error;
 
 use std::fmt::Write;

@@ -11,7 +11,7 @@ use proptest::sample::select;
 use redis_protocol::resp2::decode::decode as other_decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tiercel::entry::{self, Entry, Meta};
-use tiercel::http::cache_control::CacheControl;
+use tiercel::http::cache_control::{CacheControl, FieldNames};
 use tiercel::http::conditional::{Conditions, not_modified_fields};
 use tiercel::http::etag::{self, EntityTag};
 use tiercel::http::fields::{Fields, FieldsBuf};
@@ -142,6 +142,48 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The directives in their plainest form.
+fn print(parsed: &CacheControl) -> Vec<u8> {
+    let mut all: Vec<Vec<u8>> = Vec::new();
+    for (name, seconds) in [
+        ("max-age", parsed.max_age),
+        ("s-maxage", parsed.s_maxage),
+        ("max-stale", parsed.max_stale),
+        ("min-fresh", parsed.min_fresh),
+        ("stale-while-revalidate", parsed.stale_while_revalidate),
+        ("stale-if-error", parsed.stale_if_error),
+    ] {
+        all.extend(seconds.map(|seconds| format!("{name}={seconds}").into_bytes()));
+    }
+    for (name, fields) in [("no-cache", &parsed.no_cache), ("private", &parsed.private)] {
+        match fields {
+            None => {}
+            Some(FieldNames::All) => all.push(name.into()),
+            Some(FieldNames::Only(names)) => {
+                let names = names.join(&b","[..]);
+                let quoted = names.iter().flat_map(|byte| match byte {
+                    b'"' | b'\\' => vec![b'\\', *byte],
+                    _ => vec![*byte],
+                });
+                all.push([name.as_bytes(), b"=\"", &quoted.collect::<Vec<_>>(), b"\""].concat());
+            }
+        }
+    }
+    for (name, on) in [
+        ("no-store", parsed.no_store),
+        ("no-transform", parsed.no_transform),
+        ("only-if-cached", parsed.only_if_cached),
+        ("must-revalidate", parsed.must_revalidate),
+        ("proxy-revalidate", parsed.proxy_revalidate),
+        ("must-understand", parsed.must_understand),
+        ("public", parsed.public),
+        ("immutable", parsed.immutable),
+    ] {
+        all.extend(on.then(|| name.into()));
+    }
+    all.join(&b", "[..])
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -203,6 +245,15 @@ proptest! {
         prop_assert!(Fields::new(&block).is_sound());
         let read: Vec<_> = Fields::new(&block).iter().map(|(n, v)| (n.to_vec(), v.to_vec())).collect();
         prop_assert_eq!(read, fields);
+    }
+
+    #[test]
+    fn printed_directives_mean_the_same(lines in vec(almost_directives(), 0..3), more in vec(directive(), 0..9)) {
+        let more: Vec<_> = more.iter().map(|(name, value)| format!("{name}{value}")).collect();
+        let lines = lines.iter().map(Vec::as_slice).chain(more.iter().map(String::as_bytes));
+        let parsed = CacheControl::parse(lines);
+        let again = CacheControl::parse([&print(&parsed)[..]]);
+        prop_assert_eq!(again, parsed);
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Stale responses against a fake proxy: validation, refresh, errors.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::Module;
+use super::tests::{configure, request, request_with, respond_with};
+use crate::host::fake::Fake;
+use crate::host::{Action, Buffer, FieldMap};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const ROOT: u32 = 1;
+const OK: (&str, &str) = (":status", "200");
+const ETAG: (&str, &str) = ("etag", "\"a\"");
+
+/// L1 only, with a way to the origin.
+fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    let mut module = Module::new(Rc::clone(&host), 1);
+    module.on_create(ROOT, 0);
+    let config = json!({"role": "cache", "origin": {"cluster": "origin", "timeout": "2s"}});
+    configure(&host, &mut module, &config);
+    (host, module)
+}
+
+/// Stores `/a`, fresh for a second, with these directives too.
+fn stored(directives: &str) -> (Rc<Fake>, Module<Rc<Fake>>) {
+    let (host, mut module) = module();
+    request(&host, &mut module, 10, "/a");
+    let directives = format!("max-age=1, {directives}");
+    respond_with(&host, &mut module, 10, &[OK, ETAG, ("cache-control", &directives)], b"body");
+    host.now_ms.set(1_002_000);
+    (host, module)
+}
+
+fn changes(host: &Fake, context: u32) -> Vec<(String, String)> {
+    let added = host.added.borrow();
+    added.iter().filter(|(of, ..)| *of == context).map(|(_, n, v)| (n.clone(), v.clone())).collect()
+}
+
+#[test]
+fn what_is_stale_is_validated_and_served_from_the_store() {
+    let (host, mut module) = stored("public");
+    let fields = [("range", "bytes=1-2"), ("if-range", "\"a\"")];
+    assert_eq!(request_with(&host, &mut module, 11, "/a", &fields), Action::Continue);
+    let removed = "(removed)".to_owned();
+    assert_eq!(
+        changes(&host, 11),
+        [
+            ("if-none-match".to_owned(), "\"a\"".to_owned()),
+            ("if-modified-since".to_owned(), removed.clone()),
+            ("range".to_owned(), removed.clone()),
+            ("if-range".to_owned(), removed),
+        ]
+    );
+    let fresh = ("cache-control", "max-age=60");
+    let action = respond_with(&host, &mut module, 11, &[(":status", "304"), ETAG, fresh], b"");
+    assert_eq!(action, Action::Pause);
+    assert_eq!(*host.responses.borrow(), [(11, 206, b"od".to_vec())]);
+    // Fresh again.
+    assert_eq!(request(&host, &mut module, 12, "/a"), Action::Pause);
+    assert_eq!(host.responses.borrow()[1], (12, 200, b"body".to_vec()));
+}
+
+#[test]
+fn an_error_is_hidden_where_that_is_allowed() {
+    for (directives, hidden) in [("stale-if-error=9", true), ("must-revalidate", false)] {
+        let (host, mut module) = stored(directives);
+        request(&host, &mut module, 11, "/a");
+        let action = respond_with(&host, &mut module, 11, &[(":status", "503")], b"sorry");
+        assert_eq!(action == Action::Pause, hidden, "{directives}");
+        assert_eq!(host.responses.borrow().len(), usize::from(hidden));
+    }
+}
+
+#[test]
+fn one_refresh_at_a_time_whatever_becomes_of_it() {
+    let (host, mut module) = stored("stale-while-revalidate=60");
+    let ask = |module: &mut _, context| {
+        assert_eq!(request(&host, module, context, "/a"), Action::Pause);
+        host.calls.borrow().len()
+    };
+    assert_eq!(ask(&mut module, 11), 1);
+    assert_eq!(ask(&mut module, 12), 1, "one is under way");
+    // Reset: the next request tries again.
+    module.on_call_response(ROOT, 1, false, 0);
+    assert_eq!(ask(&mut module, 13), 2);
+    // Never answered, for the filter that asked is gone.
+    host.now_ms.set(1_010_000);
+    host.context.set(ROOT);
+    module.on_tick(ROOT);
+    assert_eq!(ask(&mut module, 14), 3);
+    // Cannot be made at all.
+    module.on_call_response(ROOT, 3, false, 0);
+    host.refuse_calls.set(true);
+    assert_eq!(ask(&mut module, 15), 3);
+    host.refuse_calls.set(false);
+    assert_eq!(ask(&mut module, 16), 4);
+    host.set_fields(FieldMap::Call, &[OK, ("cache-control", "max-age=60")]);
+    host.set_buffer(Buffer::CallBody, b"newer");
+    module.on_call_response(ROOT, 4, true, 5);
+    ask(&mut module, 17);
+    assert_eq!(host.responses.borrow().last(), Some(&(17, 200, b"newer".to_vec())));
+    module.on_tick(ROOT);
+    assert_eq!(host.metric("tiercel.refreshes"), 1);
+}
+
+#[test]
+fn a_condition_on_a_miss_makes_a_304_of_a_200() {
+    let (host, mut module) = module();
+    request_with(&host, &mut module, 10, "/a", &[("if-none-match", "\"a\"")]);
+    let fields = [OK, ETAG, ("cache-control", "max-age=60"), ("content-length", "4")];
+    assert_eq!(respond_with(&host, &mut module, 10, &fields, b"body"), Action::Continue);
+    assert!(changes(&host, 10).contains(&(":status".into(), "304".into())));
+    assert_eq!(host.buffers.borrow()[&Buffer::ResponseBody], b"");
+    request(&host, &mut module, 11, "/a");
+    assert_eq!(*host.responses.borrow(), [(11, 200, b"body".to_vec())]);
+}
+
+#[test]
+fn an_emptied_body_stays_empty_though_it_is_not_stored() {
+    let (host, mut module) = module();
+    request_with(&host, &mut module, 10, "/a", &[("if-none-match", "\"a\"")]);
+    host.context.set(10);
+    host.set_fields(FieldMap::Response, &[OK, ETAG, ("cache-control", "no-store")]);
+    module.on_response_head(10, false);
+    for ended in [false, false, true] {
+        host.set_buffer(Buffer::ResponseBody, b"piece");
+        module.on_response_body(10, 5, ended);
+        assert_eq!(host.buffers.borrow()[&Buffer::ResponseBody], b"");
+    }
+    // The stream is forgotten: what comes then is somebody else's.
+    host.set_buffer(Buffer::ResponseBody, b"piece");
+    module.on_response_body(10, 5, true);
+    assert_eq!(host.buffers.borrow()[&Buffer::ResponseBody], b"piece");
+}
