@@ -11,7 +11,7 @@ use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
 use crate::http::key::{Key, normalise_path, write_key};
-use crate::http::request::RequestHead;
+use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
 use crate::l2::L2Error;
@@ -59,6 +59,9 @@ pub struct Exchange {
     pub(super) rule: Rc<Rule>,
     /// The request's fields as they came.
     pub(super) request: Vec<u8>,
+    pub(super) has: Has,
+    /// Whether the method is HEAD; else it is GET.
+    pub(super) is_head: bool,
     /// The resource's key.
     pub(super) key: Key,
     /// The record of the resource's variants, if L1 or L2 has one.
@@ -102,7 +105,7 @@ impl Exchange {
         }
         let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten().cloned();
         if let Some(entry) = &stored
-            && head.is_plain()
+            && head.has.nothing_special()
             && !entry.meta().variants
         {
             let now_ms = now_ms();
@@ -124,6 +127,8 @@ impl Exchange {
             validating: false,
             refresh: false,
             fill: None,
+            has: head.has,
+            is_head: head.method == b"HEAD",
             request: block,
         });
         if let Some(entry) = stored {
@@ -147,7 +152,7 @@ impl Exchange {
 
     /// What the client wants of the cache; nothing where the route gives it no say.
     pub(super) fn wanted(&self) -> CacheControl {
-        if self.rule.directives_ignored {
+        if self.rule.directives_ignored || !self.has.directives {
             return CacheControl::default();
         }
         self.head().cache_control()
@@ -212,8 +217,8 @@ impl Exchange {
         hit: Outcome,
         worker: &mut Worker,
     ) -> Option<Found> {
-        let head = self.head();
-        if head.authorization && !entry.meta().shared && !self.rule.store.authorization_ignored {
+        if self.has.authorization && !entry.meta().shared && !self.rule.store.authorization_ignored
+        {
             // Neither served nor validated: it is not this client's.
             self.why = Forward::Request;
             return None;
@@ -320,9 +325,9 @@ fn cacheable(
         Err(Bypass::Route)
     } else if !ended {
         Err(Bypass::Body)
-    } else if head.precondition {
+    } else if head.has.precondition {
         Err(Bypass::Precondition)
-    } else if head.cookie && !rule.store.cookies_ignored {
+    } else if head.has.cookie && !rule.store.cookies_ignored {
         Err(Bypass::Cookie)
     } else if policy.distrusted.any_of(head.fields) {
         Err(Bypass::Distrusted)

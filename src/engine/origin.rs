@@ -39,15 +39,15 @@ impl Exchange {
     /// or none to be taken away.
     pub fn forward(&mut self, now_ms: u64, mut change: impl FnMut(&[u8], Option<&[u8]>)) {
         self.asked_ms = now_ms;
-        let head = self.head();
         // What the key says is what the origin must see.
-        if let Some(target) = self.rule.query.normalised_target(head.target) {
+        let target = self.request().get(b":path").unwrap_or_default();
+        if let Some(target) = self.rule.query.normalised_target(target) {
             change(b":path", Some(&target));
         }
-        for (name, value) in self.policy.normalisers.rewrites(head.fields) {
+        for (name, value) in self.policy.normalisers.rewrites(self.request()) {
             change(name, value);
         }
-        if head.method != b"GET" && !self.refresh {
+        if self.is_head && !self.refresh {
             return;
         }
         let stored = self.stored.as_ref();
@@ -56,10 +56,10 @@ impl Exchange {
         if let Some(validators) = validators {
             change(b"if-none-match", validators.if_none_match);
             change(b"if-modified-since", validators.if_modified_since);
-            for name in [&b"range"[..], b"if-range"].into_iter().filter(|_| head.range) {
+            for name in [&b"range"[..], b"if-range"].into_iter().filter(|_| self.has.range) {
                 change(name, None);
             }
-        } else if head.conditional && !head.range {
+        } else if self.has.condition && !self.has.range {
             change(b"if-none-match", None);
             change(b"if-modified-since", None);
         }
@@ -102,11 +102,10 @@ impl Exchange {
         told.stored = refused.is_none();
         told.detail = refused;
         told.write(out, &self.policy.cache_name);
-        let asked = self.head();
         // The client's own condition was kept from the origin, so that there is something to store.
-        let kept_back = asked.method == b"GET" && asked.conditional && !asked.range;
+        let kept_back = !self.is_head && self.has.condition && !self.has.range;
         if kept_back && head.status == 200 {
-            let conditions = Conditions::read(asked.fields);
+            let conditions = Conditions::read(self.request());
             if conditions.not_modified(fields, now_ms, now_ms) {
                 return Respond::NotModified;
             }
@@ -208,11 +207,10 @@ impl Exchange {
     }
 
     fn asked(&self) -> Asked {
-        let head = self.head();
         Asked {
-            authorization: head.authorization,
-            no_store: head.cache_control().no_store,
-            head: head.method == b"HEAD" && !self.refresh,
+            authorization: self.has.authorization,
+            no_store: self.has.directives && self.head().cache_control().no_store,
+            head: self.is_head && !self.refresh,
         }
     }
 
@@ -224,10 +222,11 @@ impl Exchange {
     ) -> Result<Fill, NotStored> {
         let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
         let found = storable(head, &self.rule.store, self.asked(), times)?;
-        let varies = match vary::read(head.fields, |name| self.varies_not(name, head)) {
-            Varies::Any => return Err(NotStored::Vary),
-            Varies::No => None,
-            Varies::On(names) => Some(names),
+        let varies = match head.vary.then(|| vary::read(head.fields, |n| self.varies_not(n, head)))
+        {
+            Some(Varies::Any) => return Err(NotStored::Vary),
+            None | Some(Varies::No) => None,
+            Some(Varies::On(names)) => Some(names),
         };
         let names = match (varies, &self.policy.keyed) {
             (Some(own), Some(keyed)) => Some(own.union(keyed).ok_or(NotStored::Vary)?),
@@ -250,7 +249,7 @@ impl Exchange {
     /// Whether a field of `Vary` does not count here.
     fn varies_not(&self, name: &[u8], head: &ResponseHead<'_>) -> bool {
         // A session that the cookie names, used and not begun: the answer is that session's.
-        let session = self.head().cookie && !head.set_cookie;
+        let session = self.has.cookie && !head.set_cookie;
         let store = &self.rule.store;
         self.policy.normalisers.ignores(name)
             || store.cookies_ignored && !session && name == b"cookie"
@@ -289,7 +288,9 @@ impl Exchange {
         if self.rule.synthesise_etag {
             fill.wants_etag();
         }
-        let Some(key) = self.place(&fill, worker) else {
+        let plain = self.record.is_none() && fill.names().is_none();
+        let place = if plain { Some(self.key) } else { self.place(&fill, worker) };
+        let Some(key) = place else {
             fill.abandon(worker);
             worker.counters.count(Counter::NotStored(NotStored::Vary));
             return None;

@@ -218,6 +218,9 @@ impl<H: Host> Module<H> {
 
     /// Hands what is to change in L2 over to a root.
     pub(super) fn post(&mut self, root_id: u32) {
+        if self.worker.outbox.is_empty() {
+            return;
+        }
         let root = self.roots.get_mut(&root_id);
         let Some(root) = root.filter(|root| root.has_l2()) else {
             return self.worker.outbox.clear();

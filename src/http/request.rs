@@ -3,6 +3,31 @@
 use super::cache_control::CacheControl;
 use super::fields::Fields;
 
+/// Which fields a request has, of those that matter to a cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Has {
+    /// `Cookie`.
+    pub cookie: bool,
+    /// `Authorization`.
+    pub authorization: bool,
+    /// `Range`.
+    pub range: bool,
+    /// `If-None-Match` or `If-Modified-Since`.
+    pub condition: bool,
+    /// `If-Match` or `If-Unmodified-Since`, which are for origins.
+    pub precondition: bool,
+    /// `Cache-Control` or `Pragma`.
+    pub directives: bool,
+}
+
+impl Has {
+    /// Whether nothing in it can make a fresh stored response the wrong answer as it is.
+    #[must_use]
+    pub const fn nothing_special(self) -> bool {
+        !(self.range || self.condition || self.directives || self.authorization)
+    }
+}
+
 /// A request head, read in one pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RequestHead<'a> {
@@ -14,18 +39,8 @@ pub struct RequestHead<'a> {
     pub authority: &'a [u8],
     /// `:path`: path and query.
     pub target: &'a [u8],
-    /// Whether there is a `Cookie` field.
-    pub cookie: bool,
-    /// Whether there is an `Authorization` field.
-    pub authorization: bool,
-    /// Whether there is a `Range` field.
-    pub range: bool,
-    /// Whether there is an `If-None-Match` or an `If-Modified-Since` field.
-    pub conditional: bool,
-    /// Whether there is an `If-Match` or an `If-Unmodified-Since` field, which are for origins.
-    pub precondition: bool,
-    /// Whether there is a `Cache-Control` or a `Pragma` field.
-    pub directives: bool,
+    /// Which fields there are.
+    pub has: Has,
     /// Every field.
     pub fields: Fields<'a>,
 }
@@ -41,29 +56,23 @@ impl<'a> RequestHead<'a> {
                 b":scheme" => head.scheme = value,
                 b":authority" => head.authority = value,
                 b":path" => head.target = value,
-                b"cookie" => head.cookie = true,
-                b"authorization" => head.authorization = true,
-                b"range" => head.range = true,
-                b"if-none-match" | b"if-modified-since" => head.conditional = true,
-                b"if-match" | b"if-unmodified-since" => head.precondition = true,
-                b"cache-control" | b"pragma" => head.directives = true,
+                b"cookie" => head.has.cookie = true,
+                b"authorization" => head.has.authorization = true,
+                b"range" => head.has.range = true,
+                b"if-none-match" | b"if-modified-since" => head.has.condition = true,
+                b"if-match" | b"if-unmodified-since" => head.has.precondition = true,
+                b"cache-control" | b"pragma" => head.has.directives = true,
                 _ => {}
             }
         }
         head
     }
 
-    /// Whether nothing in it can make a fresh stored response the wrong answer as it is.
-    #[must_use]
-    pub const fn is_plain(&self) -> bool {
-        !(self.range || self.conditional || self.directives || self.authorization)
-    }
-
     /// The directives of the request. `Pragma: no-cache` counts where there is no `Cache-Control`
     /// (RFC 9111, 5.4).
     #[must_use]
     pub fn cache_control(&self) -> CacheControl {
-        if !self.directives {
+        if !self.has.directives {
             return CacheControl::default();
         }
         let name: &[u8] = match self.fields.get(b"cache-control") {
@@ -95,7 +104,7 @@ mod tests {
         let head = RequestHead::read(Fields::new(&bytes));
         assert_eq!(head.method, b"GET");
         assert_eq!(head.path_and_query(), (&b"/a"[..], Some(&b"b?c"[..])));
-        assert!(head.cookie && head.is_plain());
+        assert!(head.has.cookie && head.has.nothing_special());
     }
 
     #[test]
