@@ -63,10 +63,14 @@ fn fields_that_a_route_adds_appear_once() {
             })
             .start(&scene);
         let mut client = envoy.client();
-        let mut responses = vec![client.get("/echo/a")];
+        let path = "/echo/a?revalidate=1&header=ETag:%22a%22";
+        let mut responses = vec![client.get(path)];
         responses.push(eventually("a hit", || {
-            Some(client.get("/echo/a")).filter(|hit| hit.cache_status().ends_with(level))
+            Some(client.get(path)).filter(|hit| hit.cache_status().ends_with(level))
         }));
+        let validated = client.request("GET", path, &[("cache-control", "no-cache")], b"");
+        assert!(validated.cache_status().contains("fwd-status=304"), "{validated:?}");
+        responses.push(validated);
         for response in responses {
             for name in ["x-all", "x-host", "x-route"] {
                 let count = response.fields.iter().filter(|(field, _)| field == name).count();
