@@ -15,14 +15,6 @@ fn l2_only(config: &mut Value) {
     config["l1"] = json!({"budget": "0B"});
 }
 
-/// Origin, Redis and an Envoy with the time-outs of the example.
-fn as_shipped(name: &str) -> (Envoy, Origin, Redis) {
-    let scene = Scene::new(name);
-    let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
-    let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(redis.port);
-    (builder.config(l2_only).start(&scene), origin, redis)
-}
-
 /// Twenty requests for things Redis cannot give: all 200. The bound is far above the L2 time-out of
 /// the example, 50 ms, and far below that of the other tests.
 fn all_are_served(envoy: &Envoy, name: &str) {
@@ -72,7 +64,7 @@ fn redis_killed_and_back() {
 
 #[test]
 fn redis_hung_and_back() {
-    let (envoy, _origin, redis) = as_shipped("l2-hung");
+    let (envoy, _origin, redis) = Scene::as_shipped("l2-hung", l2_only);
     recovers(&envoy);
     redis.process.signal("STOP");
     all_are_served(&envoy, "hung");
@@ -86,7 +78,7 @@ fn redis_hung_and_back() {
 /// The client's leaving and the look-up's timeout meet in one turn of Envoy's event loop.
 #[test]
 fn clients_that_leave_just_when_redis_times_out() {
-    let (envoy, origin, redis) = as_shipped("l2-leaving");
+    let (envoy, origin, redis) = Scene::as_shipped("l2-leaving", l2_only);
     recovers(&envoy);
     redis.process.signal("STOP");
     let asked = origin.total();

@@ -23,7 +23,7 @@ pub fn run(report: &mut Report) {
     let scene = Scene::new("drill-mix");
     let origin = Origin::start(&scene, &["--latency", LATENCY_MS]);
     let redis = Redis::start(&scene, &[]);
-    let builder = Envoy::builder("event2table.yaml").origin(origin.port).redis(redis.port);
+    let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(redis.port);
     let envoy = builder.workers(WORKERS).start(&scene);
 
     let paths = Popular::new(reads());

@@ -19,7 +19,7 @@ pub fn start(scene: &Scene, origin: u16, redis: u16) -> Envoy {
         let module = wat::parse_str(step.module()).expect("a valid module");
         std::fs::write(scene.dir.join(format!("{}.wasm", step.name)), module).expect("a file");
     }
-    let builder = Envoy::builder("event2table.yaml").origin(origin).redis(redis);
+    let builder = Envoy::shipped("event2table.yaml").origin(origin).redis(redis);
     builder.envoy(|config| *config = listeners(config, &scene.dir)).start(scene)
 }
 

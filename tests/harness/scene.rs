@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
+use super::envoy::Builder;
 use super::{Asked, Client, Envoy, Origin, Redis, Script};
 
 /// Keeps a test's files apart from every other test's.
@@ -30,14 +31,18 @@ impl Scene {
 
     /// The usual cast: the demo origin, one Redis, one Envoy with one worker.
     pub fn usual(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin, Redis) {
+        Self::cast(name, Envoy::builder("event2table.yaml").config(config))
+    }
+
+    /// The usual cast, with the time-outs of the example.
+    pub fn as_shipped(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin, Redis) {
+        Self::cast(name, Envoy::shipped("event2table.yaml").config(config))
+    }
+
+    fn cast(name: &str, builder: Builder) -> (Envoy, Origin, Redis) {
         let scene = Self::new(name);
-        let origin = Origin::start(&scene, &[]);
-        let redis = Redis::start(&scene, &[]);
-        let envoy = Envoy::builder("event2table.yaml")
-            .origin(origin.port)
-            .redis(redis.port)
-            .config(config)
-            .start(&scene);
+        let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+        let envoy = builder.origin(origin.port).redis(redis.port).start(&scene);
         (envoy, origin, redis)
     }
 
