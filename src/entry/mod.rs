@@ -114,16 +114,15 @@ impl Entry {
     /// Seconds of freshness left; negative when stale.
     #[must_use]
     pub fn ttl_s(&self, now_ms: u64) -> i64 {
-        self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed()).div_euclid(1000)
+        self.left_ms(now_ms).div_euclid(1000)
     }
 
     /// What its freshness allows.
     #[must_use]
     pub fn standing(&self, now_ms: u64) -> Standing {
-        let left = self.meta.fresh_until_ms.cast_signed().saturating_sub(now_ms.cast_signed());
         Standing {
             fresh: self.is_fresh(now_ms),
-            ttl_ms: if self.is_from_future(now_ms) { i64::MIN } else { left },
+            ttl_ms: if self.is_from_future(now_ms) { i64::MIN } else { self.left_ms(now_ms) },
             age_s: self.age_s(now_ms),
             stale_while_revalidate_s: self.meta.stale_while_revalidate_s,
             never_stale: self.meta.never_stale,
@@ -151,6 +150,13 @@ impl Entry {
     #[must_use]
     pub const fn is_fresh(&self, now_ms: u64) -> bool {
         now_ms < self.meta.fresh_until_ms && !self.is_from_future(now_ms)
+    }
+
+    /// Milliseconds of freshness left; negative when stale.
+    fn left_ms(&self, now_ms: u64) -> i64 {
+        let until_ms = self.meta.fresh_until_ms;
+        let ms = |from: u64, to: u64| i64::try_from(to.saturating_sub(from)).unwrap_or(i64::MAX);
+        ms(now_ms, until_ms) - ms(until_ms, now_ms)
     }
 
     const fn is_from_future(&self, now_ms: u64) -> bool {
@@ -206,5 +212,9 @@ mod tests {
         assert!(hides(1_067_000, Some(7)) && !hides(1_067_001, Some(7)));
         assert!(!hides(998_999, None), "its age cannot be told");
         assert_eq!(entry.useful_until_ms(), 1_065_000);
+        // Stored bytes may say anything.
+        let meta = Meta { fresh_until_ms: u64::MAX, ..*entry.meta() };
+        let entry = Entry::new(meta, entry.key, entry.fields, entry.body);
+        assert_eq!(entry.standing(1_000_000).ttl_ms, i64::MAX);
     }
 }

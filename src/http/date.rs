@@ -56,7 +56,8 @@ pub fn parse(text: &[u8], now_ms: u64) -> Option<u64> {
     let days = days(civil)?;
     // The 30th of February would come out as another day.
     let sound = rest.is_empty() && self::civil(days) == civil;
-    sound.then_some((days * DAY_S + second) * 1000)
+    // With two digits the century is that of now, which may be the last that ms can count.
+    (days * DAY_S + second).checked_mul(1000).filter(|_| sound)
 }
 
 /// Writes a date, given in ms since the epoch, in the preferred form; nothing is later than 9999.
@@ -235,6 +236,7 @@ mod tests {
         let read = parse(b"Sunday, 01-Feb-05 00:00:00 GMT", in_2090);
         assert_eq!(read, parse(b"Sun, 01 Feb 2105 00:00:00 GMT", NOW));
         assert_eq!(parse(b"Sunday, 01-Feb-69 00:00:00 GMT", 0), None, "1969");
+        assert_eq!(parse(b"Wednesday, 31-Dec-37 23:59:60 GMT", u64::MAX), None, "too late");
     }
 
     #[test]
