@@ -14,9 +14,14 @@ MODULE := target/wasm32-wasip1/release/tiercel.wasm
 VENV := .tools/venv
 ENVOY := $(VENV)/bin/envoy
 RUNNER := CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
+# As cargo-fuzz has them, on the stable toolchain: coverage for libFuzzer, and checked arithmetic.
+FUZZ_SECONDS ?= 20
+FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+	level=4 inline-8bit-counters pc-table trace-compares)
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup wasm run test lint unit unit-wasm e2e schema drill bench clean
+.PHONY: help setup wasm run test lint unit unit-wasm e2e schema fuzz drill bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +83,16 @@ e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
 
 schema: ## Write envoy/tiercel.schema.json anew from the types
 	cargo run --quiet --example schema > envoy/tiercel.schema.json
+
+fuzz: ## Fuzz every parser, FUZZ_SECONDS (20) each
+	@command -v c++ >/dev/null || { echo "c++ is missing: install g++ (libFuzzer is built with it)" >&2; exit 1; }
+	@cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --target $(HOST) --target-dir ../target/fuzz
+	@for corpus in fuzz/corpus/*; do \
+		target=$${corpus##*/}; found=target/fuzz/found/$$target; mkdir -p $$found; \
+		timeout $$(($(FUZZ_SECONDS) + 60)) target/fuzz/$(HOST)/release/$$target $$found $$corpus -artifact_prefix=target/fuzz/$$target- \
+			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=20 >target/fuzz/$$target.log 2>&1 \
+			|| { tail -30 target/fuzz/$$target.log; echo "$$target: see target/fuzz/$$target.log" >&2; exit 1; }; \
+		echo "$$target: $$(grep -a '^Done' target/fuzz/$$target.log)"; done
 
 drill: wasm ## Timed load and fault drills: minutes; target/drill/summary.json
 	cargo build --quiet --release --example demo_origin

@@ -1,0 +1,86 @@
+//! Stored bytes: whatever is taken for an entry or a record of variants is one, and comes back when
+//! it is written again. The checksum is repaired, for an attacker could do so too.
+//!
+//! Input: lines `offset byte`, which are written over the stored bytes; the key; the fields; the
+//! body, its lines also the texts of variants.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tiercel::entry::{Entry, Meta, Variants, decode, encode};
+use tiercel::http::key::Key;
+use tiercel::http::vary::Names;
+use tiercel_fuzz::{block, lines, parts};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+const MAX: usize = 1 << 16;
+
+fuzz_target!(|input: &[u8]| {
+    let [patches, key, fields, body] = parts(input);
+    let key = Key::new(key);
+    assert!(decode(input, &key, MAX).is_err());
+    let meta = Meta { status: 200, stored_ms: 1_000, fresh_until_ms: 2_000, ..Meta::default() };
+    let entry = Entry::new(meta, key.clone(), block(fields), body.into());
+    for compress_above in [0, usize::MAX] {
+        let mut bytes = encode(&entry, compress_above);
+        let patched = patch(&mut bytes, patches);
+        repair(&mut bytes);
+        let read = decode(&bytes, &key, MAX);
+        if patched == 0 && entry.len() <= MAX {
+            assert_eq!(read.as_ref(), Ok(&entry));
+        }
+        if let Ok(read) = read {
+            sound(&read, &key);
+        }
+    }
+
+    let Some(names) = Names::from_bytes(key.as_bytes()) else { return };
+    let mut record = Variants::new(7, names);
+    for text in lines(body) {
+        let (added, before) = record.add(&key, text, 4);
+        assert_eq!(record.key(&key, text), Some(added.clone()));
+        assert!(before.is_none_or(|before| before.hash() == added.hash() && before != added));
+    }
+    let written = record.to_entry(&key, 1_000, 2_000);
+    assert_eq!(Variants::read(written.body()), Some(record));
+    let mut bytes = written.body().to_vec();
+    patch(&mut bytes, patches);
+    if let Some(mut record) = Variants::read(&bytes) {
+        assert_eq!(record.to_entry(&key, 1_000, 2_000).body(), bytes);
+        let (added, _) = record.add(&key, body, 4);
+        assert_eq!(record.key(&key, body), Some(added));
+    }
+});
+
+/// Writes over some of the bytes; returns how many.
+fn patch(bytes: &mut [u8], patches: &[u8]) -> usize {
+    let patches = lines(patches).filter_map(|line| {
+        let (offset, byte) = std::str::from_utf8(line).ok()?.split_once(' ')?;
+        let place = bytes.get_mut(offset.parse::<usize>().ok()?)?;
+        *place = byte.parse().ok()?;
+        Some(())
+    });
+    patches.count()
+}
+
+fn repair(bytes: &mut [u8]) {
+    let seed = bytes.first_chunk().map_or(0, |seed| u64::from_le_bytes(*seed));
+    let sum = xxh3_64_with_seed(&bytes[16..], seed);
+    bytes[8..16].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn sound(entry: &Entry, key: &Key) {
+    assert_eq!(entry.key(), key);
+    assert!(entry.fields().is_sound() && entry.len() <= MAX);
+    for now in [0, 1_500, u64::MAX] {
+        let standing = entry.standing(now);
+        assert!(!standing.fresh || standing.ttl_ms > 0);
+        assert!(
+            entry.may_hide_an_error(now, Some(u32::MAX)) || !standing.fresh || standing.never_stale
+        );
+        let _ = (entry.useful_until_ms(), entry.ttl_s(now), entry.age_s(now));
+    }
+    for compress_above in [0, usize::MAX] {
+        assert_eq!(decode(&encode(entry, compress_above), key, MAX).as_ref(), Ok(entry));
+    }
+}
