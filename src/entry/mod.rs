@@ -9,6 +9,7 @@ pub use variants::Variants;
 use crate::http::fields::Fields;
 use crate::http::key::Key;
 use crate::http::reuse::Standing;
+use crate::http::validation::validators;
 
 /// How far the clocks of two instances may be apart.
 const SKEW_MS: u64 = 1_000;
@@ -46,8 +47,7 @@ impl Meta {
     #[must_use]
     pub fn useful_until_ms(&self, fields: Fields<'_>) -> u64 {
         let stale_s = self.stale_while_revalidate_s.max(self.stale_if_error_s);
-        let validator = fields.iter().any(|(name, _)| matches!(name, b"etag" | b"last-modified"));
-        let stale_ms = if validator { VALIDATED_FOR_MS } else { 0 };
+        let stale_ms = validators(fields).map_or(0, |_| VALIDATED_FOR_MS);
         let end_ms = self.fresh_until_ms.max(self.stored_ms);
         end_ms.saturating_add(stale_ms.max(u64::from(stale_s) * 1000))
     }

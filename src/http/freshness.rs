@@ -74,9 +74,14 @@ fn policy_ms(status: u16, policy: &Lifetime) -> Option<u64> {
     policy.ttl_ms.filter(|_| status == 200)
 }
 
+/// Whether a response that says nothing of its freshness may be stored all the same (3).
+pub(super) fn needs_no_time(head: &ResponseHead<'_>) -> bool {
+    HEURISTIC.contains(&head.status) || head.cache_control.public
+}
+
 /// A tenth of the time since the last change, a day at most (4.2.2).
 fn heuristic_ms(head: &ResponseHead<'_>, policy: &Lifetime, times: Times) -> Option<u64> {
-    if !policy.heuristic || !(HEURISTIC.contains(&head.status) || head.cache_control.public) {
+    if !policy.heuristic || !needs_no_time(head) {
         return None;
     }
     let changed = date::parse(head.last_modified?, times.received_ms)?;

@@ -1,6 +1,7 @@
 //! The parts of a response head that decide whether it is stored.
 
 use super::cache_control::CacheControl;
+use super::etag::EntityTag;
 use super::fields::Fields;
 use super::targeted;
 
@@ -19,7 +20,7 @@ pub struct ResponseHead<'a> {
     pub expires: Option<&'a [u8]>,
     /// `Last-Modified`.
     pub last_modified: Option<&'a [u8]>,
-    /// Whether there is an `ETag` or a `Last-Modified` field.
+    /// Whether there is an `ETag` that is one, or a `Last-Modified` field.
     pub has_validator: bool,
     /// Whether there is a `Connection` field.
     pub connection: bool,
@@ -50,7 +51,7 @@ impl<'a> ResponseHead<'a> {
                 b"content-length" => head.content_length = number(value),
                 b"set-cookie" => head.set_cookie = true,
                 b"vary" => head.vary = true,
-                b"etag" => head.has_validator = true,
+                b"etag" => head.has_validator |= EntityTag::parse(value).is_some(),
                 b"last-modified" => {
                     head.last_modified = head.last_modified.or(Some(value));
                     head.has_validator = true;

@@ -3,7 +3,7 @@
 use super::cache_control::{CacheControl, FieldNames};
 use super::date;
 use super::fields::{Fields, FieldsBuf};
-use super::freshness::{Lifetime, Times, freshness};
+use super::freshness::{Lifetime, Times, freshness, needs_no_time};
 use super::response::ResponseHead;
 use crate::closed_enum::closed_enum;
 
@@ -155,7 +155,7 @@ pub fn storable(
     let (lifetime_ms, age_ms) = match found {
         Some(found) if !no_cache => (found.lifetime_ms, found.age_ms),
         Some(found) => (0, found.age_ms),
-        None if no_cache => (0, 0),
+        None if no_cache && needs_no_time(head) => (0, 0),
         None => return Err(NotStored::NoFreshness),
     };
     let never_stale = no_cache || revalidate || directives.proxy_revalidate;
@@ -287,6 +287,7 @@ mod tests {
 
     const FRESH: (&str, &str) = ("cache-control", "max-age=60");
     const ETAG: (&str, &str) = ("etag", "\"a\"");
+    const NO_CACHE: (&str, &str) = ("cache-control", "no-cache");
 
     fn check(
         fields: &[(&str, &str)],
@@ -330,10 +331,14 @@ mod tests {
             (&[ETAG], Some(NotStored::NoFreshness)),
             (&[("cache-control", "max-age=0")], Some(NotStored::Stale)),
             (&[("cache-control", "max-age=0"), ETAG], None),
+            (&[("cache-control", "max-age=0"), ("etag", "a")], Some(NotStored::Stale)),
             (&[FRESH, ("age", "60")], Some(NotStored::Stale)),
             (&[FRESH, ("cache-control", "no-cache")], Some(NotStored::NoCache)),
             (&[("cache-control", "no-cache"), ("last-modified", "x")], None),
             (&[FRESH, ("cache-control", "no-cache=\"x\"")], None),
+            (&[NO_CACHE, ETAG, (":status", "404")], None),
+            (&[NO_CACHE, ETAG, (":status", "299")], Some(NotStored::NoFreshness)),
+            (&[NO_CACHE, ETAG, (":status", "299"), ("cache-control", "public")], None),
         ] {
             assert_eq!(refusal(fields), why, "{fields:?}");
         }
