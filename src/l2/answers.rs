@@ -30,13 +30,26 @@ pub enum Answer<'a> {
 pub(super) enum Waiting {
     /// Look-ups.
     Lookups(Vec<Ticket>),
-    /// So many stores.
-    Stores(usize),
+    /// Stores under these hashes, each with whether it must be deleted after all.
+    Stores(Vec<(u128, bool)>),
     /// So many deletes.
     Deletes(usize),
 }
 
 impl Waiting {
+    /// What is under `hash` is deleted: a store of it that is on its way may come after that.
+    pub(super) fn overtake(&mut self, hash: u128) {
+        if let Self::Stores(stores) = self {
+            stores.iter_mut().filter(|(of, _)| *of == hash).for_each(|(_, again)| *again = true);
+        }
+    }
+
+    /// Hashes that must be deleted again, now that the call has ended.
+    pub(super) fn overtaken(&self) -> impl Iterator<Item = u128> {
+        let stores = if let Self::Stores(stores) = self { &stores[..] } else { &[] };
+        stores.iter().filter(|(_, again)| *again).map(|(hash, _)| *hash)
+    }
+
     /// The call came back: every command gets its answer.
     pub(super) fn read<'a>(self, mut replies: &'a [u8], give: &mut impl FnMut(Answer<'a>)) {
         // After bytes that make no sense nothing behind them does.
@@ -61,7 +74,7 @@ impl Waiting {
                     Err(error) => Answer::Failed(ticket, error),
                 });
             }),
-            Self::Stores(count) => (0..count).for_each(|_| {
+            Self::Stores(stores) => stores.iter().for_each(|_| {
                 give(match next() {
                     Ok(Reply::Simple(b"OK")) => Answer::Stored,
                     Ok(_) => Answer::NotStored(L2Error::Protocol),
@@ -84,7 +97,9 @@ impl Waiting {
             Self::Lookups(tickets) => {
                 tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
             }
-            Self::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
+            Self::Stores(stores) => {
+                stores.iter().for_each(|_| give(Answer::NotStored(error)));
+            }
             Self::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
         }
     }

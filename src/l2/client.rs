@@ -89,7 +89,8 @@ impl Client {
         true
     }
 
-    /// Queues a delete, and drops stores of the same that are still queued; false if too many wait.
+    /// Queues a delete, and drops stores of the same that are still queued; those on their way are
+    /// deleted once they have arrived. False if too many deletes wait.
     pub fn delete(&mut self, hash: u128) -> bool {
         let bytes = &mut self.store_bytes;
         self.stores.retain(|entry| {
@@ -99,14 +100,17 @@ impl Client {
             }
             stays
         });
-        if self.deletes.contains(&hash) {
+        self.in_flight.values_mut().for_each(|(waiting, _)| waiting.overtake(hash));
+        self.queue_delete(hash)
+    }
+
+    fn queue_delete(&mut self, hash: u128) -> bool {
+        let queued = self.deletes.contains(&hash);
+        if !queued && self.deletes.len() < MAX_DELETES {
+            self.deletes.push_back(hash);
             return true;
         }
-        if self.deletes.len() >= MAX_DELETES {
-            return false;
-        }
-        self.deletes.push_back(hash);
-        true
+        queued
     }
 
     /// Whether a flush would send something now.
@@ -115,8 +119,9 @@ impl Client {
         !self.lookups.is_empty() || !self.deletes.is_empty() || self.stores.len() >= WRITE_BATCH
     }
 
-    /// The next call to make: deletes, so that nothing asked later finds what they take, then look-ups; none when there is nothing to send or too much in
-    /// flight. `all` sends the last few stores too instead of waiting for more.
+    /// The next call to make: deletes first, then look-ups; none when there is nothing to send or too much
+    /// in flight. `all` sends the last few stores too instead of waiting for more. Calls may overtake each
+    /// other on their way.
     pub fn next_call(&mut self, now_ms: u64, all: bool) -> Option<Call> {
         if self.in_flight.len() >= self.policy.max_in_flight {
             return None;
@@ -159,6 +164,7 @@ impl Client {
         mut give: impl FnMut(Answer<'a>),
     ) {
         let Some((waiting, sent_ms)) = self.in_flight.remove(&token) else { return };
+        self.delete_again(&waiting);
         if let Some(mut error) = L2Error::from_call_status(status) {
             // The tunnel answers 200 before Redis does: Envoy's timeout then looks like a reset. It
             // is counted from the start of the event loop's round, hence before the call was made.
@@ -189,9 +195,16 @@ impl Client {
         let late: Vec<u32> = late.map(|(token, _)| *token).collect();
         for token in late {
             if let Some((waiting, _)) = self.in_flight.remove(&token) {
+                self.delete_again(&waiting);
                 waiting.fail(L2Error::Timeout, &mut give);
             }
         }
+    }
+
+    fn delete_again(&mut self, ended: &Waiting) {
+        ended.overtaken().for_each(|hash| {
+            self.queue_delete(hash);
+        });
     }
 
     fn lookup_call(&mut self) -> Call {
@@ -220,9 +233,9 @@ impl Client {
 
     fn store_call(&mut self, now_ms: u64) -> Call {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
-        let mut count = 0;
+        let mut stores = Vec::new();
         while let Some(entry) = self.stores.front() {
-            if count > 0 && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
+            if !stores.is_empty() && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
                 break;
             }
             let Some(entry) = self.stores.pop_front() else { break };
@@ -240,10 +253,10 @@ impl Client {
             let value = encode(&entry, self.policy.compress_above);
             let expiry = expiry_ms.to_string();
             resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
-            count += 1;
+            stores.push((entry.key().hash(), false));
         }
         resp::command(&mut body, &[b"QUIT"]);
-        Call { body, waiting: Waiting::Stores(count) }
+        Call { body, waiting: Waiting::Stores(stores) }
     }
 
     fn begin(&self, capacity: usize) -> Vec<u8> {
@@ -382,6 +395,23 @@ mod tests {
         // Bounded: what does not fit is told.
         let taken = (0..3_000_u128).filter(|hash| client.delete(*hash)).count();
         assert_eq!(taken, MAX_DELETES);
+    }
+
+    #[test]
+    fn a_store_on_its_way_is_deleted_once_it_has_arrived() {
+        let mut client = client(&json!({}));
+        let entry = Rc::new(sample("k", b"body"));
+        let hash = entry.key().hash();
+        assert!(client.store(entry));
+        let store = client.next_call(0, true).unwrap();
+        client.sent(store, 1, 0);
+        assert!(client.delete(hash));
+        let delete = client.next_call(0, true).unwrap();
+        client.sent(delete, 2, 0);
+        assert_eq!(answers(&mut client, 2, "200", ":0\r\n+OK\r\n"), ["Deleted"]);
+        assert!(!client.wants_flush());
+        assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
+        assert!(client.next_call(0, true).unwrap().body.starts_with(b"*2\r\n$3\r\nDEL"));
     }
 
     #[test]
