@@ -86,6 +86,40 @@ fn the_origin_sees_the_url_that_the_key_says() {
     assert_eq!(targets, ["/games/1?a=~", "/games/%zz", "/games/1%2Fx"]);
 }
 
+/// Origins differ in which of two equal parameters they take, and some take `;` for `&`.
+#[test]
+fn the_origin_sees_the_parameters_that_the_key_says() {
+    let (envoy, script) = Scene::scripted(
+        "poison-parameters",
+        |config| {
+            let query = json!({"require": ["id"], "ids": ["id"]});
+            config["routes"] = json!([{"path": "/games", "ttl": "60s", "query": query}]);
+        },
+        |asked| {
+            // A sloppy origin.
+            let query = asked.target.split_once('?').map_or("", |(_, query)| query);
+            let last =
+                query.split(['&', ';']).filter_map(|pair| pair.strip_prefix("id=")).next_back();
+            reply(200, &[], last.unwrap_or("none"))
+        },
+    );
+    let mut client = envoy.client();
+    for (n, query) in ["id=1&id=2", "x=1;id=2&id=3", "id=4&x=1;id=5&i%64=6"].into_iter().enumerate()
+    {
+        let first = client.get(&format!("/games?{query}"));
+        let id = ["1", "3", "4"][n];
+        assert_eq!((first.status, first.body), (200, id.as_bytes().to_vec()), "{query}");
+        let hit = client.get(&format!("/games?id={id}"));
+        assert!(hit.is_hit() && hit.body == id.as_bytes(), "{query}");
+    }
+    let empty = client.get("/games?id=&id=1");
+    assert_eq!(empty.cache_status(), "tiercel; fwd=bypass; detail=parameter_missing");
+    let targets: Vec<_> = script.asked().into_iter().map(|asked| asked.target).collect();
+    let seen =
+        ["/games?id=1", "/games?x=1%3Bid=2&id=3", "/games?id=4&x=1%3Bid=5", "/games?id=&id=1"];
+    assert_eq!(targets, seen);
+}
+
 /// Web cache deception: a suffix that looks static makes nothing cacheable.
 #[test]
 fn a_suffix_makes_nothing_cacheable() {

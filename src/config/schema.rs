@@ -361,7 +361,8 @@ pub struct Defaults {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// The parameters that count, compared sorted, first of duplicates; all others are ignored.
+    /// The parameters that count, compared sorted; all others are ignored. Of duplicates the first
+    /// counts, and is the only one that the origin gets.
     pub include: Vec<String>,
     /// Cached only if each of these is present and not empty; they count as included.
     pub require: Vec<String>,
