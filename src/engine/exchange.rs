@@ -5,8 +5,9 @@ use std::rc::Rc;
 use super::fill::Fill;
 use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
+use crate::closed_enum::closed_enum;
 use crate::config::{Policy, Rule};
-use crate::entry::{Entry, Variants, decode};
+use crate::entry::{DecodeError, Entry, Variants, decode};
 use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
@@ -16,6 +17,16 @@ use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
 use crate::l2::L2Error;
 use crate::observe::{Counter, L1Lookup, L2Lookup};
+
+closed_enum! {
+    /// Where a stored response was found.
+    pub enum Level {
+        /// The worker's store.
+        L1 => "l1",
+        /// Redis.
+        L2 => "l2",
+    }
+}
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -35,6 +46,10 @@ pub enum Begin {
 pub struct Found {
     /// The response.
     pub entry: Rc<Entry>,
+    /// Where it was found.
+    pub level: Level,
+    /// How the request ends by it.
+    pub outcome: Outcome,
     /// Whether it is to be fetched again meanwhile.
     pub refresh: bool,
     /// The time, in ms since the epoch.
@@ -71,6 +86,8 @@ pub struct Exchange {
     pub(super) why: Forward,
     /// What is stored and cannot be served as it stands: stale, or not what the client wants.
     pub(super) stored: Option<Rc<Entry>>,
+    /// The resource's generation when it was asked for.
+    pub(super) generation: u32,
     /// When the origin was asked, in ms since the epoch.
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.
@@ -115,10 +132,12 @@ impl Exchange {
                 return Begin::Hit(Rc::clone(entry), now_ms);
             }
         }
+        let key = Key::new(&worker.key);
         let mut exchange = Box::new(Self {
             policy: Rc::clone(policy),
             rule: Rc::clone(rule),
-            key: Key::new(&worker.key),
+            generation: worker.generations.of(key.hash()),
+            key,
             record: None,
             variant: None,
             why: Forward::UriMiss,
@@ -164,6 +183,12 @@ impl Exchange {
         Fields::new(&self.request)
     }
 
+    /// Whether L2 could have an answer: not if what L1 has is to be asked of the origin whatever L2 has.
+    #[must_use]
+    pub fn wants_l2(&self) -> bool {
+        self.stored.is_none() || self.wanted().no_cache.is_none()
+    }
+
     /// The hash to look up in L2.
     #[must_use]
     pub fn hash(&self) -> u128 {
@@ -182,15 +207,20 @@ impl Exchange {
         &self.policy
     }
 
+    /// Whether a write made the resource stale since it was asked for.
+    pub(super) fn is_overtaken(&self, worker: &Worker) -> bool {
+        worker.generations.of(self.key.hash()) != self.generation
+    }
+
     /// L1 has `entry` for the resource.
     fn found_in_l1(&mut self, entry: Rc<Entry>, now_ms: u64, worker: &mut Worker) -> Option<Found> {
         if !entry.meta().variants {
-            return self.consider(entry, now_ms, Outcome::L1Hit, worker);
+            return self.consider(entry, now_ms, Level::L1, worker);
         }
         self.select(entry, now_ms);
         let variant = self.variant.as_ref()?;
         let entry = Rc::clone(worker.l1.get(variant.as_bytes())?);
-        self.consider(entry, now_ms, Outcome::L1Hit, worker)
+        self.consider(entry, now_ms, Level::L1, worker)
     }
 
     /// Chooses the variant that a record has for the request; if it has none L2's may.
@@ -199,6 +229,8 @@ impl Exchange {
         if !record.is_fresh(now_ms) {
             return;
         }
+        // From before the resource varied: nobody knows for which requests.
+        self.stored = None;
         self.why = Forward::VaryMiss;
         let Some(variants) = Variants::read(record.body()) else { return };
         self.record = Some(record);
@@ -214,7 +246,7 @@ impl Exchange {
         &mut self,
         entry: Rc<Entry>,
         now_ms: u64,
-        hit: Outcome,
+        level: Level,
         worker: &mut Worker,
     ) -> Option<Found> {
         if self.has.authorization && !entry.meta().shared && !self.rule.store.authorization_ignored
@@ -224,7 +256,8 @@ impl Exchange {
             return None;
         }
         let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
-            Reuse::Fresh => (hit, false),
+            Reuse::Fresh if level == Level::L1 => (Outcome::L1Hit, false),
+            Reuse::Fresh => (Outcome::L2Hit, false),
             Reuse::Stale => (Outcome::StaleHit, false),
             // Without a way to fetch it meanwhile, it is fetched now.
             Reuse::Refresh if self.policy.origin.is_some() => (Outcome::StaleHit, true),
@@ -238,7 +271,7 @@ impl Exchange {
             }
         };
         worker.counters.count(Counter::Request(outcome));
-        Some(Found { entry, refresh, now_ms })
+        Some(Found { entry, level, outcome, refresh, now_ms })
     }
 
     /// Of two stored responses the younger is kept (RFC 9111, 4.1).
@@ -252,20 +285,33 @@ impl Exchange {
 
     /// L2 had `bytes` for the hash.
     pub fn found_in_l2(&mut self, bytes: &[u8], now_ms: u64, worker: &mut Worker) -> FromL2 {
+        if self.is_overtaken(worker) {
+            worker.counters.count(Counter::L2(L2Lookup::Stale));
+            return FromL2::Forward;
+        }
         let key = self.variant.as_ref().unwrap_or(&self.key);
         let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
         let entry = match decode(bytes, key, max) {
             Ok(entry) => Rc::new(entry),
+            // Another variant has taken the place since.
+            Err(DecodeError::OtherKey) if self.variant.is_some() => {
+                worker.counters.count(Counter::L2(L2Lookup::Miss));
+                return FromL2::Forward;
+            }
             Err(error) => {
                 worker.counters.count(Counter::L2(L2Lookup::Corrupt));
                 worker.counters.count(Counter::Corrupt(error));
                 return FromL2::Forward;
             }
         };
-        // L1's record may be on its way to L2 still: what is there is then older.
-        let newer = |record: &Rc<Entry>| record.meta().stored_ms >= entry.meta().stored_ms;
-        if self.variant.is_none() && self.record.as_ref().is_some_and(newer) {
-            worker.counters.count(Counter::L2(L2Lookup::Miss));
+        // What L1 has may be on its way to L2 still, or never got there: what is there is then older.
+        let received = |entry: &Rc<Entry>| entry.meta().stored_ms;
+        let is_older = match &self.variant {
+            None if self.record.as_ref().is_some_and(|r| received(r) >= received(&entry)) => true,
+            _ => self.stored.as_ref().is_some_and(|stored| received(stored) > received(&entry)),
+        };
+        if is_older {
+            worker.counters.count(Counter::L2(L2Lookup::Stale));
             return FromL2::Forward;
         }
         if entry.meta().variants {
@@ -276,7 +322,7 @@ impl Exchange {
             super::keep(&self.policy, &entry, worker);
         }
         worker.counters.count(Counter::L2(if fresh { L2Lookup::Hit } else { L2Lookup::Stale }));
-        match self.consider(entry, now_ms, Outcome::L2Hit, worker) {
+        match self.consider(entry, now_ms, Level::L2, worker) {
             Some(found) => FromL2::Serve(found),
             None => FromL2::Forward,
         }
@@ -294,7 +340,7 @@ impl Exchange {
             return FromL2::Forward;
         };
         let known = worker.l1.get(variant.as_bytes()).cloned();
-        match known.and_then(|entry| self.consider(entry, now_ms, Outcome::L1Hit, worker)) {
+        match known.and_then(|entry| self.consider(entry, now_ms, Level::L1, worker)) {
             Some(found) => FromL2::Serve(found),
             None => FromL2::AskAgain,
         }

@@ -39,6 +39,29 @@ pub(super) struct Fill {
     charged: usize,
 }
 
+/// A complete copy that has no place yet.
+#[derive(Debug)]
+pub(super) struct Filled {
+    /// Status and times.
+    pub(super) meta: Meta,
+    fields: Box<[u8]>,
+    /// The request fields that the response varies by.
+    pub(super) names: Option<Names>,
+    body: Box<[u8]>,
+}
+
+impl Filled {
+    /// Until when the response is of any use.
+    pub(super) fn useful_until_ms(&self) -> u64 {
+        self.meta.useful_until_ms(Fields::new(&self.fields))
+    }
+
+    /// The entry that is stored under `key`.
+    pub(super) fn into_entry(self, key: Key) -> Entry {
+        Entry::new(self.meta, key, self.fields, self.body)
+    }
+}
+
 impl Fill {
     /// Starts a copy of a response that varies by `names` and whose body should have `expected` bytes.
     ///
@@ -73,21 +96,6 @@ impl Fill {
         Ok(fill)
     }
 
-    /// Status and times.
-    pub(super) const fn meta(&self) -> &Meta {
-        &self.meta
-    }
-
-    /// The request fields that the response varies by.
-    pub(super) const fn names(&self) -> Option<&Names> {
-        self.names.as_ref()
-    }
-
-    /// Until when the response is of any use.
-    pub(super) fn useful_until_ms(&self) -> u64 {
-        self.meta.useful_until_ms(Fields::new(&self.fields))
-    }
-
     /// If it has no `ETag`, it gets one made of its body.
     pub(super) fn wants_etag(&mut self) {
         self.etag = Fields::new(&self.fields).get(b"etag").is_none();
@@ -114,11 +122,11 @@ impl Fill {
         }
     }
 
-    /// The stream has ended: the entry, if the response is complete.
+    /// The stream has ended: the copy, if the response is complete.
     ///
     /// # Errors
     /// `Incomplete` if the length is not what `Content-Length` promised.
-    pub(super) fn finish(mut self, key: Key, worker: &mut Worker) -> Result<Entry, NotStored> {
+    pub(super) fn finish(mut self, worker: &mut Worker) -> Result<Filled, NotStored> {
         worker.filling = worker.filling.saturating_sub(self.charged);
         if self.expected.is_some_and(|n| n != self.body_len as u64) {
             return Err(NotStored::Incomplete);
@@ -131,8 +139,10 @@ impl Fill {
             let mut block = Vec::with_capacity(self.fields.len() + 64);
             Fields::new(&self.fields).write_with(more.into_iter(), &mut block);
             self.fields = block.into();
+            self.meta.own_etag = true;
         }
-        Ok(Entry::new(self.meta, key, self.fields, self.first.into_boxed_slice()))
+        let body = self.first.into_boxed_slice();
+        Ok(Filled { meta: self.meta, fields: self.fields, names: self.names, body })
     }
 
     /// Gives the copy up.
@@ -182,8 +192,8 @@ mod tests {
                 fill.chunk(chunk.to_vec());
             }
             assert_eq!(worker.filling, FIELDS + 6 + 2 * CHUNK_OVERHEAD);
-            let entry = fill.finish(Key::new(b"k"), &mut worker);
-            assert_eq!(entry.map(|e| e.body() == b"abcdef").is_ok(), complete, "{expected:?}");
+            let filled = fill.finish(&mut worker);
+            assert_eq!(filled.is_ok_and(|f| &*f.body == b"abcdef"), complete, "{expected:?}");
             assert_eq!(worker.filling, 0);
         }
     }
@@ -195,7 +205,7 @@ mod tests {
             let mut fill = fill(None, 1_000, worker).unwrap();
             fill.wants_etag();
             fill.chunk(body.to_vec());
-            let entry = fill.finish(Key::new(b"k"), worker).unwrap();
+            let entry = fill.finish(worker).unwrap().into_entry(Key::new(b"k"));
             assert!(entry.fields().is_sound());
             entry.fields().get(b"etag").unwrap().to_vec()
         };

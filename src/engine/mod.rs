@@ -2,12 +2,14 @@
 
 mod exchange;
 mod fill;
+mod freshen;
+mod generations;
 mod invalidation;
 mod origin;
 mod refresh;
 mod worker;
 
-pub use exchange::{Begin, Exchange, Found, FromL2};
+pub use exchange::{Begin, Exchange, Found, FromL2, Level};
 pub use invalidation::Invalidation;
 pub use origin::Respond;
 pub use worker::{Worker, Write};
@@ -39,6 +41,20 @@ closed_enum! {
         Miss => "miss",
         /// Passed through.
         Bypass => "bypass",
+    }
+}
+
+impl Outcome {
+    /// What `X-Cache-Status` calls it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::L1Hit | Self::L2Hit => "HIT",
+            Self::StaleHit | Self::StaleIfError => "STALE",
+            Self::Revalidated => "REVALIDATED",
+            Self::OnlyIfCached | Self::Miss => "MISS",
+            Self::Bypass => "BYPASS",
+        }
     }
 }
 
@@ -82,6 +98,8 @@ impl From<KeyRefusal> for Bypass {
 /// Puts an entry into L1, if it is for it.
 fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
     if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
+        // What it replaces is not the answer any more.
+        worker.l1.remove(entry.key().as_bytes());
         return;
     }
     let before = worker.l1.evictions();

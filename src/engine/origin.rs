@@ -2,18 +2,17 @@
 
 use std::rc::Rc;
 
-use super::exchange::{Exchange, Found};
-use super::fill::{Fill, Limits};
+use super::exchange::Exchange;
+use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
 use crate::entry::{Entry, Meta, Variants};
 use crate::http::cache_status::{Forward, Forwarded};
 use crate::http::conditional::Conditions;
-use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::fields::Fields;
 use crate::http::freshness::Times;
 use crate::http::key::Key;
 use crate::http::response::ResponseHead;
 use crate::http::storable::{Asked, Excluded, NotStored, Storable, storable};
-use crate::http::validation;
 use crate::http::vary::{self, Names, Varies};
 use crate::observe::Counter;
 
@@ -24,8 +23,8 @@ pub enum Respond {
     Pass,
     /// It goes on as a 304: the client has it already.
     NotModified,
-    /// This is the answer in its place.
-    Serve(Found),
+    /// This is the answer in its place, and why.
+    Serve(Rc<Entry>, Outcome),
 }
 
 impl Exchange {
@@ -37,8 +36,17 @@ impl Exchange {
 
     /// The request goes to the origin now. Gives every field of it that must change, with its new value
     /// or none to be taken away.
-    pub fn forward(&mut self, now_ms: u64, mut change: impl FnMut(&[u8], Option<&[u8]>)) {
+    pub fn forward(
+        &mut self,
+        now_ms: u64,
+        worker: &Worker,
+        mut change: impl FnMut(&[u8], Option<&[u8]>),
+    ) {
         self.asked_ms = now_ms;
+        if self.is_overtaken(worker) {
+            (self.stored, self.record, self.variant) = (None, None, None);
+            self.generation = worker.generations.of(self.key.hash());
+        }
         // What the key says is what the origin must see.
         let target = self.request().get(b":path").unwrap_or_default();
         if let Some(target) = self.rule.query.normalised_target(target) {
@@ -50,8 +58,7 @@ impl Exchange {
         if self.is_head && !self.refresh {
             return;
         }
-        let stored = self.stored.as_ref();
-        let validators = stored.and_then(|entry| validation::validators(entry.fields()));
+        let validators = self.stored.as_ref().and_then(|entry| entry.validators());
         let validating = validators.is_some();
         if let Some(validators) = validators {
             change(b"if-none-match", validators.if_none_match);
@@ -79,13 +86,13 @@ impl Exchange {
     ) -> Respond {
         let head = ResponseHead::read(fields, &self.policy.targets);
         let mut told = Forwarded::new(self.why, head.status);
-        if let Some((entry, outcome)) = self.stored_instead(&head, now_ms, worker) {
+        if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {
             self.count(outcome, worker);
             told.ttl_s = Some(entry.ttl_s(now_ms));
-            told.stored = outcome == Outcome::Revalidated;
+            told.stored = kept;
             told.detail = Some(outcome.as_str());
             told.write(out, &self.policy.cache_name);
-            return Respond::Serve(Found { entry, refresh: false, now_ms });
+            return Respond::Serve(entry, outcome);
         }
         self.count(Outcome::Miss, worker);
         let refused = match self.plan(&head, now_ms, worker) {
@@ -121,92 +128,29 @@ impl Exchange {
         });
     }
 
-    /// The stored response that answers in the place of the origin's, and why.
+    /// The stored response that answers in the place of the origin's, why, and whether it was stored anew.
     fn stored_instead(
         &mut self,
         head: &ResponseHead<'_>,
         now_ms: u64,
         worker: &mut Worker,
-    ) -> Option<(Rc<Entry>, Outcome)> {
+    ) -> Option<(Rc<Entry>, Outcome, bool)> {
         let stored = Rc::clone(self.stored.as_ref()?);
         if head.status == 304 && self.validating {
-            return Some((self.freshen(&stored, head, now_ms, worker), Outcome::Revalidated));
+            let (entry, kept) = self.freshen(&stored, head, now_ms, worker);
+            return Some((entry, Outcome::Revalidated, kept));
         }
         // Whoever wants to hear the origin hears its errors, too.
         let wanted = self.wanted();
         let error = matches!(head.status, 500 | 502..=504)
             && self.why == Forward::Stale
-            && wanted.no_cache.is_none();
+            && wanted.no_cache.is_none()
+            && !self.is_overtaken(worker);
         let hidden = error && stored.may_hide_an_error(now_ms, wanted.stale_if_error);
-        hidden.then_some((stored, Outcome::StaleIfError))
+        hidden.then_some((stored, Outcome::StaleIfError, false))
     }
 
-    /// The origin says by `head`, a 304 or what `HEAD` got, that `stored` is still good (RFC 9111, 4.3.4).
-    fn freshen(
-        &self,
-        stored: &Rc<Entry>,
-        head: &ResponseHead<'_>,
-        now_ms: u64,
-        worker: &mut Worker,
-    ) -> Rc<Entry> {
-        let ignored = self.rule.store.cookies_ignored;
-        let excluded = Excluded::new(head, ignored, &self.policy.not_stored);
-        let mut fields = FieldsBuf::default();
-        validation::freshen(&mut fields, stored.fields(), head.fields, |n| excluded.contains(n));
-        let block = fields.to_block();
-        let mut updated = ResponseHead::read(Fields::new(&block), &self.policy.targets);
-        updated.status = stored.meta().status;
-        updated.age = head.age;
-        // Without a date it is as old as its way took, not as the first answer.
-        updated.date = head.date;
-        updated.set_cookie |= head.set_cookie;
-        let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
-        // It was asked about by a request that may have been HEAD, and is a GET's all the same.
-        let asked = Asked { head: false, ..self.asked() };
-        let selected = validation::selects(stored.fields(), head.fields);
-        match storable(&updated, &self.rule.store, asked, times) {
-            Ok(found) if selected => {
-                let meta = meta(&found, updated.status, now_ms);
-                let entry =
-                    Entry::new(meta, stored.key().clone(), block.clone(), stored.body().into());
-                let entry = Rc::new(entry);
-                keep(&self.policy, &entry, worker);
-                worker.store(Rc::clone(&entry));
-                self.renew_record(entry.useful_until_ms(), now_ms, worker);
-                entry
-            }
-            found => {
-                if found.err().is_none_or(NotStored::is_of_the_response) {
-                    worker.forget(stored.key());
-                }
-                Rc::clone(stored)
-            }
-        }
-    }
-
-    /// What was stored is no longer the origin's answer, although nothing takes its place.
-    fn outdate(
-        &self,
-        head: &ResponseHead<'_>,
-        reason: NotStored,
-        now_ms: u64,
-        worker: &mut Worker,
-    ) {
-        let Some(stored) = &self.stored else { return };
-        let of_head = reason == NotStored::Method;
-        if of_head && head.status == 200 {
-            // RFC 9111, 4.3.5.
-            if validation::head_agrees(stored.fields(), stored.body().len() as u64, head.fields) {
-                self.freshen(stored, head, now_ms, worker);
-            } else {
-                worker.forget(stored.key());
-            }
-        } else if !of_head && reason.is_of_the_response() && head.status < 500 {
-            worker.forget(stored.key());
-        }
-    }
-
-    fn asked(&self) -> Asked {
+    pub(super) fn asked(&self) -> Asked {
         Asked {
             authorization: self.has.authorization,
             no_store: self.has.directives && self.head().cache_control().no_store,
@@ -222,20 +166,14 @@ impl Exchange {
     ) -> Result<Fill, NotStored> {
         let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
         let found = storable(head, &self.rule.store, self.asked(), times)?;
-        let varies = match head.vary.then(|| vary::read(head.fields, |n| self.varies_not(n, head)))
-        {
-            Some(Varies::Any) => return Err(NotStored::Vary),
-            None | Some(Varies::No) => None,
-            Some(Varies::On(names)) => Some(names),
-        };
-        let names = match (varies, &self.policy.keyed) {
-            (Some(own), Some(keyed)) => Some(own.union(keyed).ok_or(NotStored::Vary)?),
-            (own, keyed) => own.or_else(|| keyed.clone()),
-        };
+        if self.is_overtaken(worker) {
+            return Err(NotStored::Overtaken);
+        }
+        let names = self.names(head)?;
         if let Some(names) = &names {
             let normalisers = &self.policy.normalisers;
             vary::write_values(&mut Vec::new(), names, self.request(), normalisers)
-                .map_err(|_| NotStored::Vary)?;
+                .map_err(|_| NotStored::VaryValue)?;
         }
         let ignored = self.rule.store.cookies_ignored;
         let excluded = Excluded::new(head, ignored, &self.policy.not_stored);
@@ -244,6 +182,20 @@ impl Exchange {
         let meta = meta(&found, head.status, now_ms);
         let block = worker.fields.to_block();
         Fill::new(meta, block, names, head.content_length, limits, worker)
+    }
+
+    /// The request fields that a response varies by, here.
+    pub(super) fn names(&self, head: &ResponseHead<'_>) -> Result<Option<Names>, NotStored> {
+        let varies = head.vary.then(|| vary::read(head.fields, |name| self.varies_not(name, head)));
+        let own = match varies {
+            Some(Varies::Any) => return Err(NotStored::Vary),
+            None | Some(Varies::No) => None,
+            Some(Varies::On(names)) => Some(names),
+        };
+        match (own, &self.policy.keyed) {
+            (Some(own), Some(keyed)) => own.union(keyed).map(Some).ok_or(NotStored::Vary),
+            (own, keyed) => Ok(own.or_else(|| keyed.clone())),
+        }
     }
 
     /// Whether a field of `Vary` does not count here.
@@ -284,23 +236,10 @@ impl Exchange {
 
     /// The response has ended: stores it, if it was to be stored. Returns its size.
     pub fn finish(mut self, worker: &mut Worker) -> Option<usize> {
-        let mut fill = self.fill.take()?;
-        if self.rule.synthesise_etag {
-            fill.wants_etag();
-        }
-        let plain = self.record.is_none() && fill.names().is_none();
-        let place = if plain { Some(self.key) } else { self.place(&fill, worker) };
-        let Some(key) = place else {
-            fill.abandon(worker);
-            worker.counters.count(Counter::NotStored(NotStored::Vary));
-            return None;
-        };
-        match fill.finish(key, worker) {
+        let fill = self.fill.take()?;
+        match self.store(fill, worker) {
             Ok(entry) => {
-                let entry = Rc::new(entry);
                 worker.counters.count(Counter::Fill);
-                keep(&self.policy, &entry, worker);
-                worker.store(Rc::clone(&entry));
                 Some(entry.len())
             }
             Err(reason) => {
@@ -310,15 +249,35 @@ impl Exchange {
         }
     }
 
+    fn store(&self, mut fill: Fill, worker: &mut Worker) -> Result<Rc<Entry>, NotStored> {
+        if self.rule.synthesise_etag {
+            fill.wants_etag();
+        }
+        let filled = fill.finish(worker)?;
+        if self.is_overtaken(worker) {
+            return Err(NotStored::Overtaken);
+        }
+        let key = self.place(&filled, worker).ok_or(NotStored::VaryValue)?;
+        let younger =
+            |e: &Rc<Entry>| !e.meta().variants && e.meta().stored_ms > filled.meta.stored_ms;
+        if worker.l1.get(key.as_bytes()).is_some_and(younger) {
+            return Err(NotStored::Overtaken);
+        }
+        let entry = Rc::new(filled.into_entry(key));
+        keep(&self.policy, &entry, worker);
+        worker.store(Rc::clone(&entry));
+        Ok(entry)
+    }
+
     /// The key that a response is stored under; if it varies the resource's record learns of it. None if
     /// the record tells variants apart by what must not be part of a key.
-    fn place(&self, fill: &Fill, worker: &mut Worker) -> Option<Key> {
-        let now_ms = fill.meta().stored_ms;
+    fn place(&self, filled: &Filled, worker: &mut Worker) -> Option<Key> {
+        let now_ms = filled.meta.stored_ms;
         let record = self.record(now_ms, worker);
         let mut until_ms = record.as_ref().map_or(0, |record| record.meta().fresh_until_ms);
         let known = record.and_then(|record| Variants::read(record.body()));
         let none = Names::default();
-        let names = fill.names().unwrap_or(&none);
+        let names = filled.names.as_ref().unwrap_or(&none);
         let mut variants = match known {
             Some(known) if names.is_subset_of(known.names()) => known,
             _ if names.is_empty() => return Some(self.key.clone()),
@@ -337,14 +296,14 @@ impl Exchange {
         }
         // A resource that no longer varies so lets its record expire.
         if names == variants.names() || until_ms == 0 {
-            until_ms = until_ms.max(fill.useful_until_ms());
+            until_ms = until_ms.max(filled.useful_until_ms());
         }
         self.keep_record(&variants, now_ms, until_ms, worker);
         Some(key)
     }
 
     /// The record of the resource's variants, if there is one.
-    fn record(&self, now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
+    pub(super) fn record(&self, now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
         let known = worker.l1.get(self.key.as_bytes()).or(self.record.as_ref())?;
         (known.meta().variants && known.is_fresh(now_ms)).then(|| Rc::clone(known))
     }
@@ -356,7 +315,7 @@ impl Exchange {
     }
 
     /// A variant lives on: so must the record by which it is found.
-    fn renew_record(&self, until_ms: u64, now_ms: u64, worker: &mut Worker) {
+    pub(super) fn renew_record(&self, until_ms: u64, now_ms: u64, worker: &mut Worker) {
         let record = self.record(now_ms, worker).filter(|r| r.meta().fresh_until_ms < until_ms);
         if let Some(variants) = record.and_then(|record| Variants::read(record.body())) {
             self.keep_record(&variants, now_ms, until_ms, worker);
@@ -376,7 +335,7 @@ impl Exchange {
     }
 }
 
-fn meta(found: &Storable, status: u16, now_ms: u64) -> Meta {
+pub(super) fn meta(found: &Storable, status: u16, now_ms: u64) -> Meta {
     Meta {
         status,
         stored_ms: now_ms,
@@ -388,5 +347,6 @@ fn meta(found: &Storable, status: u16, now_ms: u64) -> Meta {
         shared: found.shared,
         immutable: found.immutable,
         variants: false,
+        own_etag: false,
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::Worker;
 use super::exchange::Exchange;
 use crate::entry::Entry;
+use crate::http::cache_status::Forward;
 use crate::http::fields::FieldsBuf;
 use crate::http::storable::is_of_the_way;
 
@@ -28,8 +29,10 @@ impl Exchange {
         }
         self.stored = Some(Rc::clone(entry));
         self.refresh = true;
+        self.why = Forward::Stale;
+        self.has.cookie &= !self.rule.store.cookies_ignored;
         let mut changes = Vec::new();
-        self.forward(now_ms, |name, value| {
+        self.forward(now_ms, worker, |name, value| {
             changes.push((name.to_vec(), value.map(<[u8]>::to_vec)));
         });
         let mut out = FieldsBuf::default();

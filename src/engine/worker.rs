@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashSet;
 
+use super::generations::Generations;
 use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
@@ -33,6 +34,8 @@ pub struct Worker {
     pub outbox: Vec<Write>,
     /// Hashes of what is being fetched again while it is served stale.
     pub(super) refreshing: HashSet<u128>,
+    /// What writes made stale.
+    pub(super) generations: Generations,
     /// The normalised path of the request at hand.
     pub(super) path: Vec<u8>,
     /// The key of the request at hand.
@@ -51,6 +54,7 @@ impl Worker {
             filling: 0,
             outbox: Vec::new(),
             refreshing: HashSet::new(),
+            generations: Generations::default(),
             path: Vec::new(),
             key: Vec::new(),
             fields: FieldsBuf::default(),
@@ -60,6 +64,12 @@ impl Worker {
     /// An entry is stored in L2 as well.
     pub(super) fn store(&mut self, entry: Rc<Entry>) {
         self.outbox.push(Write::Store(entry));
+    }
+
+    /// A write made the resource stale.
+    pub(super) fn invalidate(&mut self, key: &Key) {
+        self.generations.bump(key.hash());
+        self.forget(key);
     }
 
     /// What is stored under `key` is not to be used again.

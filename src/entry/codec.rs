@@ -29,7 +29,8 @@ const NEVER_STALE: u8 = 2;
 const SHARED: u8 = 4;
 const IMMUTABLE: u8 = 8;
 const VARIANTS: u8 = 16;
-const ALL_FLAGS: u8 = 31;
+const OWN_ETAG: u8 = 32;
+const ALL_FLAGS: u8 = 63;
 
 closed_enum! {
     /// Why stored bytes are not an entry.
@@ -71,6 +72,7 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
         (meta.shared, SHARED),
         (meta.immutable, IMMUTABLE),
         (meta.variants, VARIANTS),
+        (meta.own_etag, OWN_ETAG),
     ];
     let flags = flags.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag);
 
@@ -153,6 +155,7 @@ pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError>
         shared: flags & SHARED != 0,
         immutable: flags & IMMUTABLE != 0,
         variants: flags & VARIANTS != 0,
+        own_etag: flags & OWN_ETAG != 0,
     };
     Ok(Entry::new(meta, key.clone(), fields.into(), body))
 }

@@ -3,13 +3,15 @@
 mod codec;
 mod variants;
 
+use std::borrow::Cow;
+
 pub use codec::{DecodeError, decode, encode, encoded_len_limit};
 pub use variants::Variants;
 
-use crate::http::fields::Fields;
+use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::key::Key;
 use crate::http::reuse::Standing;
-use crate::http::validation::validators;
+use crate::http::validation::{self, Validators};
 
 /// How far the clocks of two instances may be apart.
 const SKEW_MS: u64 = 1_000;
@@ -40,14 +42,25 @@ pub struct Meta {
     pub immutable: bool,
     /// No response: it says by which request fields the responses for its key are told apart.
     pub variants: bool,
+    /// Its `ETag` was made here: the origin does not know it.
+    pub own_etag: bool,
 }
 
 impl Meta {
+    /// What the origin can be asked about a response with these fields.
+    fn validators<'a>(&self, fields: Fields<'a>) -> Option<Validators<'a>> {
+        let mut found = validation::validators(fields)?;
+        if self.own_etag {
+            found.if_none_match = None;
+        }
+        (found != Validators::default()).then_some(found)
+    }
+
     /// Until when a response with these fields is of any use, fresh or stale.
     #[must_use]
     pub fn useful_until_ms(&self, fields: Fields<'_>) -> u64 {
         let stale_s = self.stale_while_revalidate_s.max(self.stale_if_error_s);
-        let stale_ms = validators(fields).map_or(0, |_| VALIDATED_FOR_MS);
+        let stale_ms = self.validators(fields).map_or(0, |_| VALIDATED_FOR_MS);
         let end_ms = self.fresh_until_ms.max(self.stored_ms);
         end_ms.saturating_add(stale_ms.max(u64::from(stale_s) * 1000))
     }
@@ -85,6 +98,16 @@ impl Entry {
     #[must_use]
     pub const fn fields(&self) -> Fields<'_> {
         Fields::new(&self.fields)
+    }
+
+    /// The block of fields, without an `ETag` that the origin does not know.
+    #[must_use]
+    pub fn fields_of_origin(&self) -> Cow<'_, [u8]> {
+        if !self.meta.own_etag {
+            return Cow::Borrowed(&self.fields);
+        }
+        let known = self.fields().iter().filter(|(name, _)| *name != b"etag");
+        Cow::Owned(known.collect::<FieldsBuf>().to_block().into())
     }
 
     /// The body.
@@ -128,6 +151,12 @@ impl Entry {
             never_stale: self.meta.never_stale,
             immutable: self.meta.immutable,
         }
+    }
+
+    /// What the origin can be asked about it.
+    #[must_use]
+    pub fn validators(&self) -> Option<Validators<'_>> {
+        self.meta.validators(self.fields())
     }
 
     /// Until when it is of any use, fresh or stale, in ms since the epoch.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::stream::Stream;
 use crate::config::Policy;
-use crate::engine::{Bypass, Exchange, Found, Outcome};
+use crate::engine::{Bypass, Exchange, Found, Level, Outcome};
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
 use crate::http::cache_status::{self, Forward, Forwarded};
@@ -31,26 +31,28 @@ impl Reply {
         now_ms: u64,
     ) -> HostResult<Option<Stream>> {
         let ttl_s = entry.ttl_s(now_ms);
-        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, "l1");
-        self.whole(host, policy, entry, "HIT", now_ms)
+        let level = Level::L1.as_str();
+        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
+        self.whole(host, policy, entry, Outcome::L1Hit, now_ms)
     }
 
     /// Writes the `Cache-Status` of a hit.
-    pub(super) fn begin_hit(&mut self, policy: &Policy, found: &Found, level: &str) {
-        let ttl_s = found.entry.ttl_s(found.now_ms);
+    pub(super) fn begin_hit(&mut self, policy: &Policy, found: &Found) {
+        let (ttl_s, level) = (found.entry.ttl_s(found.now_ms), found.level.as_str());
         cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
     }
 
-    /// Answers the stream at hand with what was found, in the form that its request asks for, and with
-    /// the `Cache-Status` just written.
+    /// Answers the stream at hand with an entry, in the form that its request asks for, and with the
+    /// `Cache-Status` just written.
     pub(super) fn answer(
         &mut self,
         host: &impl Host,
         exchange: &Exchange,
-        found: &Found,
-        word: &str,
+        entry: &Entry,
+        outcome: Outcome,
+        now_ms: u64,
     ) -> HostResult<Option<Stream>> {
-        let (policy, entry, now_ms) = (exchange.policy(), &*found.entry, found.now_ms);
+        let policy = exchange.policy();
         let stored = Stored {
             status: entry.meta().status,
             fields: entry.fields(),
@@ -61,7 +63,7 @@ impl Reply {
         let mut fields = FieldsBuf::default();
         let mut text = Vec::new();
         let (status, body) = match form(exchange.request(), stored, now_ms) {
-            Form::Whole => return self.whole(host, policy, entry, word, now_ms),
+            Form::Whole => return self.whole(host, policy, entry, outcome, now_ms),
             Form::NotModified => {
                 not_modified_fields(&mut fields, stored.fields);
                 (304, Cow::Borrowed(&b""[..]))
@@ -86,7 +88,7 @@ impl Reply {
             fields.push(b"content-range", &text);
         }
         let block = fields.to_block();
-        self.send(host, policy, entry, word, now_ms, (status, Fields::new(&block), &body))
+        self.send(host, policy, entry, outcome, now_ms, (status, Fields::new(&block), &body))
     }
 
     fn whole(
@@ -94,11 +96,11 @@ impl Reply {
         host: &impl Host,
         policy: &Policy,
         entry: &Entry,
-        word: &str,
+        outcome: Outcome,
         now_ms: u64,
     ) -> HostResult<Option<Stream>> {
         let answer = (entry.meta().status, entry.fields(), entry.body());
-        self.send(host, policy, entry, word, now_ms, answer)
+        self.send(host, policy, entry, outcome, now_ms, answer)
     }
 
     /// Answers the stream at hand with status, fields and body, and with what is told of `entry`.
@@ -107,7 +109,7 @@ impl Reply {
         host: &impl Host,
         policy: &Policy,
         entry: &Entry,
-        word: &str,
+        outcome: Outcome,
         now_ms: u64,
         (status, fields, body): (u16, Fields<'_>, &[u8]),
     ) -> HostResult<Option<Stream>> {
@@ -120,7 +122,7 @@ impl Reply {
         let own: [Option<(&[u8], &[u8])>; 4] = [
             Some((b"cache-status", &self.status)),
             Some((b"age", age)),
-            policy.x_cache_status.then_some((b"x-cache-status", word.as_bytes())),
+            policy.x_cache_status.then_some((b"x-cache-status", outcome.word().as_bytes())),
             hash.as_ref().map(|hash| (&b"x-cache-key"[..], &hash[..])),
         ];
         self.block.clear();
@@ -175,7 +177,7 @@ impl Reply {
         };
         let told = Forwarded { detail: Some(reason.as_str()), ..Forwarded::new(why, 0) };
         told.write(self.begin_status(), &policy.cache_name);
-        self.add_status(host, policy, b"BYPASS");
+        self.add_status(host, policy, Outcome::Bypass);
     }
 
     /// Adds the `Cache-Status` just written to the origin's response at hand.
@@ -184,18 +186,19 @@ impl Reply {
         if policy.cache_status_key {
             cache_status::write_key(&mut self.status, exchange.key().as_bytes());
         }
-        self.add_status(host, policy, b"MISS");
+        self.add_status(host, policy, Outcome::Miss);
         if policy.x_cache_key {
             let hash = short_hash(exchange.key().hash());
             let _ = host.set_field(FieldMap::Response, b"x-cache-key", &hash);
         }
     }
 
-    fn add_status(&self, host: &impl Host, policy: &Policy, word: &[u8]) {
+    fn add_status(&self, host: &impl Host, policy: &Policy, outcome: Outcome) {
         // A response that cannot take a field goes out without it.
         let _ = host.add_field(FieldMap::Response, b"cache-status", &self.status);
         if policy.x_cache_status {
-            let _ = host.set_field(FieldMap::Response, b"x-cache-status", word);
+            let _ =
+                host.set_field(FieldMap::Response, b"x-cache-status", outcome.word().as_bytes());
         }
     }
 }

@@ -35,7 +35,7 @@ impl<H: Host> Module<H> {
                     }
                 }
             }
-            Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found, "l1"),
+            Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
             Begin::Bypass(reason, invalidation) => {
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
                 Action::Continue
@@ -57,7 +57,7 @@ impl<H: Host> Module<H> {
 
     /// Asks L2 for the stream at hand, or the origin if there is none or it is busy.
     fn ask(&mut self, (context, root_id): (u32, u32), exchange: Box<Exchange>) -> Action {
-        let root = self.roots.get_mut(&root_id).filter(|root| root.has_l2());
+        let root = self.roots.get_mut(&root_id).filter(|r| r.has_l2() && exchange.wants_l2());
         if let Some(root) = root {
             if root.look_up(&self.host, context, exchange.hash()) {
                 self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
@@ -79,7 +79,7 @@ impl<H: Host> Module<H> {
         }
         let host = &self.host;
         // A request that cannot be changed goes on as it is: the origin then answers more than was needed.
-        exchange.forward(host.now_ms(), |name, value| {
+        exchange.forward(host.now_ms(), &self.worker, |name, value| {
             let _ = match value {
                 Some(value) => host.set_field(FieldMap::Request, name, value),
                 None => host.remove_field(FieldMap::Request, name),
@@ -119,7 +119,7 @@ impl<H: Host> Module<H> {
         };
         let stream = (context, root_id);
         let action = match next {
-            FromL2::Serve(found) => self.serve(stream, exchange, &found, "l2"),
+            FromL2::Serve(found) => self.serve(stream, exchange, &found),
             FromL2::AskAgain => self.ask(stream, exchange),
             FromL2::Forward => self.forward(stream, exchange),
         };
@@ -136,10 +136,10 @@ impl<H: Host> Module<H> {
         (context, root): (u32, u32),
         exchange: Box<Exchange>,
         found: &Found,
-        level: &str,
     ) -> Action {
-        self.reply.begin_hit(exchange.policy(), found, level);
-        match self.reply.answer(&self.host, &exchange, found, "HIT") {
+        self.reply.begin_hit(exchange.policy(), found);
+        let (entry, outcome, now_ms) = (&*found.entry, found.outcome, found.now_ms);
+        match self.reply.answer(&self.host, &exchange, entry, outcome, now_ms) {
             Ok(next) => self.streams.extend(next.map(|stream| (context, (root, stream)))),
             Err(error) => {
                 self.log_error(&format!("a hit cannot be sent: {error}"));

@@ -46,8 +46,8 @@ impl<H: Host> Module<H> {
                 self.post(root_id);
                 let mut empty = false;
                 match respond {
-                    Respond::Serve(found) => {
-                        match self.reply.answer(&self.host, &exchange, &found, "REVALIDATED") {
+                    Respond::Serve(entry, outcome) => {
+                        match self.reply.answer(&self.host, &exchange, &entry, outcome, now_ms) {
                             Ok(_) => return Action::Pause,
                             Err(error) => self.log_error(&format!("no answer is sent: {error}")),
                         }

@@ -10,7 +10,8 @@ use crate::closed_enum::closed_enum;
 closed_enum! {
     /// Why a response is not stored.
     pub enum NotStored {
-        /// A status that is never stored: not final, 206, 304, or one that must be understood and is not.
+        /// A status that is never stored: not final; 206, 304 and 416, which answer fields that are not
+        /// part of a key; or one that must be understood and is not.
         Status => "status",
         /// `no-store`.
         NoStore => "no_store",
@@ -22,7 +23,7 @@ closed_enum! {
         Authorization => "authorization",
         /// `Set-Cookie` on a route that respects cookies.
         SetCookie => "set_cookie",
-        /// `Vary: *`, or a field that must not be part of a key.
+        /// `Vary: *`, or by more fields than are kept apart.
         Vary => "vary",
         /// Neither the response nor the policy says how long it is fresh.
         NoFreshness => "no_freshness",
@@ -38,6 +39,10 @@ closed_enum! {
         RequestNoStore => "request_no_store",
         /// Answered to a method that is looked up but not stored (`HEAD`).
         Method => "method",
+        /// The request's value of a field that the response varies by must not be part of a key.
+        VaryValue => "vary_value",
+        /// Made stale by a write, or followed by a newer one, while it was fetched.
+        Overtaken => "overtaken",
     }
 }
 
@@ -130,7 +135,7 @@ pub fn storable(
         return Err(NotStored::RequestNoStore);
     }
     if !(200..=599).contains(&head.status)
-        || matches!(head.status, 206 | 304)
+        || matches!(head.status, 206 | 304 | 416)
         || directives.must_understand && !understood
     {
         return Err(NotStored::Status);
@@ -315,6 +320,7 @@ mod tests {
             (&[FRESH, (":status", "599")], None),
             (&[FRESH, (":status", "206")], Some(NotStored::Status)),
             (&[FRESH, (":status", "304")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "416")], Some(NotStored::Status)),
             (&[FRESH, (":status", "103")], Some(NotStored::Status)),
             (&[FRESH, (":status", "x")], Some(NotStored::Status)),
             (

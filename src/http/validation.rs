@@ -5,7 +5,7 @@ use super::etag::EntityTag;
 use super::fields::{Fields, FieldsBuf};
 
 /// What a cache sends to validate a stored response (RFC 9111, 4.3.1), as the origin wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validators<'a> {
     /// The `ETag`, for `If-None-Match`.
     pub if_none_match: Option<&'a [u8]>,
@@ -60,8 +60,8 @@ pub fn head_agrees(stored: Fields<'_>, stored_body_len: u64, update: Fields<'_>)
 /// 3.2): a field of the update replaces every stored line of that name, at the place of the first;
 /// new ones follow.
 ///
-/// `excluded` names what is not stored either (3.1): hop-by-hop fields, and those that `no-cache`
-/// or `private` names. `Content-Length` is never updated, nor are `Content-Encoding` and
+/// `excluded` names what is not stored either (3.1), before or now: hop-by-hop fields, and those that
+/// `no-cache` or `private` names. `Content-Length` is never updated, nor are `Content-Encoding` and
 /// `Content-Range`, without which the stored bytes could not be read.
 ///
 /// For n fields in all this takes n log n steps.
@@ -88,7 +88,7 @@ pub fn freshen(
         let of_name = updates.get_mut(start..).unwrap_or_default();
         let len = of_name.partition_point(|((name, _), _)| *name == field.0);
         match of_name.get_mut(..len).unwrap_or_default() {
-            [] if is_stored => out.push(field.0, field.1),
+            [] if is_stored && !excluded(field.0) => out.push(field.0, field.1),
             [] | [(_, true), ..] => {}
             lines => {
                 lines.iter().for_each(|((name, value), _)| out.push(name, value));
@@ -198,6 +198,7 @@ mod tests {
             ("x", "1"),
             ("y", "1"),
             ("x", "2"),
+            ("secret", "0"),
             ("content-type", "text/plain"),
             ("content-encoding", "gzip"),
             ("content-length", "3"),
@@ -205,6 +206,7 @@ mod tests {
         let update = block(&[
             (":status", "304"),
             ("z", "1"),
+            ("secret", "1"),
             ("content-length", "0"),
             ("content-encoding", "br"),
             ("content-range", "bytes 0-1/2"),
@@ -218,7 +220,7 @@ mod tests {
         ]);
         let mut out = FieldsBuf::default();
         out.push(b"x", b"before");
-        let excluded = |name: &[u8]| name == b"connection";
+        let excluded = |name: &[u8]| matches!(name, b"connection" | b"secret");
         freshen(&mut out, Fields::new(&stored), Fields::new(&update), excluded);
         let expected = [
             ("date", LATE),

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// What arrived at the origin.
 #[derive(Clone, Debug)]
@@ -18,12 +18,14 @@ type Answer = Box<dyn FnMut(&Asked) -> Option<Vec<u8>> + Send>;
 /// Listens until the test's process ends.
 pub struct Script {
     pub port: u16,
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<(Mutex<Shared>, Condvar)>,
 }
 
 struct Shared {
     answer: Answer,
     asked: Vec<Asked>,
+    /// Answers to this method are made, and not sent yet.
+    held: Option<&'static str>,
 }
 
 impl Asked {
@@ -38,8 +40,8 @@ impl Script {
     pub fn start(answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("a port").port();
-        let shared = Shared { answer: Box::new(answer), asked: Vec::new() };
-        let shared = Arc::new(Mutex::new(shared));
+        let shared = Shared { answer: Box::new(answer), asked: Vec::new(), held: None };
+        let shared = Arc::new((Mutex::new(shared), Condvar::new()));
         let of_threads = Arc::clone(&shared);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -52,13 +54,23 @@ impl Script {
 
     /// From now on answers by `answer`.
     pub fn becomes(&self, answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).answer = Box::new(answer);
+        lock(&self.shared.0).answer = Box::new(answer);
+    }
+
+    /// Holds answers to `method` back from now on, or lets them go.
+    pub fn hold(&self, method: Option<&'static str>) {
+        lock(&self.shared.0).held = method;
+        self.shared.1.notify_all();
     }
 
     /// What was asked since the last time, in order.
     pub fn asked(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.shared.lock().unwrap_or_else(PoisonError::into_inner).asked)
+        std::mem::take(&mut lock(&self.shared.0).asked)
     }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A response with a body and its `Content-Length`.
@@ -74,14 +86,15 @@ pub fn reply(status: u16, fields: &[(&str, &str)], body: &str) -> Option<Vec<u8>
     Some(format!("HTTP/1.1 {status} X\r\n{fields}{length}\r\n{body}").into_bytes())
 }
 
-fn serve(stream: &TcpStream, shared: &Mutex<Shared>) -> Option<()> {
+fn serve(stream: &TcpStream, (shared, released): &(Mutex<Shared>, Condvar)) -> Option<()> {
     let (mut reader, mut writer) = (BufReader::new(stream), stream);
     loop {
         let asked = read_request(&mut reader)?;
-        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shared = lock(shared);
         shared.asked.push(asked.clone());
         let answer = (shared.answer)(&asked)?;
-        drop(shared);
+        let held = |shared: &mut Shared| shared.held == Some(asked.method.as_str());
+        drop(released.wait_while(shared, held).unwrap_or_else(PoisonError::into_inner));
         // HEAD gets the head alone.
         let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
         let sent = if asked.method == "HEAD" { &answer[..head] } else { &answer[..] };

@@ -48,7 +48,7 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     let Begin::Miss(mut exchange) = begin(&case.first, received_ms, policy, &mut worker) else {
         return judgement;
     };
-    exchange.forward(received_ms, |_, _| {});
+    exchange.forward(received_ms, &worker, |_, _| {});
     respond(&mut exchange, case.response.status, &case.response.fields, received_ms, &mut worker);
     if exchange.wants_body() {
         exchange.finish(&mut worker);
@@ -76,7 +76,7 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     }
     let of_client = |name| case.second.line(name).map(str::to_owned);
     let (mut tag, mut since) = (of_client("if-none-match"), of_client("if-modified-since"));
-    exchange.forward(now_ms, |name, value| {
+    exchange.forward(now_ms, &worker, |name, value| {
         let value = value.map(|value| String::from_utf8(value.to_vec()).unwrap());
         match name {
             b"if-none-match" => tag = value,
@@ -88,10 +88,10 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     if judgement.asked == Some((None, None)) {
         return judgement;
     }
-    if let Respond::Serve(found) = respond(&mut exchange, 304, &case.update, now_ms, &mut worker) {
-        let updated = !Rc::ptr_eq(&found.entry, &stored);
-        judgement.updates = Some(updated);
-        judgement.renewed_s = updated.then(|| ttl_s(&found.entry, now_ms));
+    if let Respond::Serve(..) = respond(&mut exchange, 304, &case.update, now_ms, &mut worker) {
+        let updated = self::stored(&mut worker);
+        judgement.updates = Some(updated.is_some());
+        judgement.renewed_s = updated.map(|entry| ttl_s(&entry, now_ms));
     }
     judgement
 }

@@ -183,7 +183,7 @@ fn rfc9111_4_1_credentials_are_never_part_of_a_key() {
     );
     let mut client = envoy.client();
     let response = get_with(&mut client, "/a", &[("authorization", "Bearer me")]);
-    assert_eq!(response.cache_status(), "tiercel; fwd=uri-miss; fwd-status=200; detail=vary");
+    assert_eq!(response.cache_status(), "tiercel; fwd=uri-miss; fwd-status=200; detail=vary_value");
     assert!(!client.get("/a").is_hit() && client.get("/a").is_hit());
     assert!(!get_with(&mut client, "/a", &[("authorization", "Bearer me")]).is_hit());
 }

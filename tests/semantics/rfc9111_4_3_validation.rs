@@ -179,3 +179,61 @@ fn a_route_may_want_etags_for_an_origin_without() {
     assert_eq!((same.status, same.field("etag")), (304, Some(etag.as_str())));
     eventually("one request", || (script.asked().len() == 1).then_some(()));
 }
+
+#[test]
+fn an_etag_made_here_is_not_shown_to_the_origin() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-own-etag",
+        |config| config["routes"] = json!([{"path": "/{*rest}", "synthesise_etag": true}]),
+        |_| reply(200, &[("cache-control", "max-age=0"), ("last-modified", OLD)], "body"),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    // It is not the origin's: neither asked with nor missed in its 304.
+    script.becomes(|asked| {
+        assert_eq!(asked.field("if-none-match"), None);
+        let same = asked.field("if-modified-since") == Some(OLD);
+        reply(if same { 304 } else { 500 }, &[("last-modified", OLD), ("x-new", "1")], "")
+    });
+    let etag = client.get("/a").field("etag").expect("an etag").to_owned();
+    let again = get_with(&mut client, "/a", &[("if-none-match", &etag)]);
+    assert!(again.status == 304 && again.cache_status().ends_with("stored; detail=revalidated"));
+    // HEAD agrees without it, too.
+    script.becomes(|_| {
+        reply(200, &[("cache-control", "max-age=60"), ("last-modified", OLD)], "body")
+    });
+    client.request("HEAD", "/a", &[], b"");
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && hit.field("etag") == Some(&etag), "{hit:?}");
+}
+
+#[test]
+fn rfc9111_3_2_a_304_may_say_what_is_no_longer_to_be_stored() {
+    const TAG: (&str, &str) = ("etag", "\"a\"");
+    let (envoy, script) = Scene::scripted("3-2-304", |_| {}, |_| None);
+    let mut client = envoy.client();
+    for (path, update, kept) in [
+        ("/private", ("cache-control", "private=\"x-user\", max-age=60"), true),
+        ("/cookie", ("set-cookie", "a=b"), false),
+        ("/star", ("vary", "*"), false),
+        ("/vary", ("vary", "accept"), false),
+        ("/no-store", ("cache-control", "no-store"), false),
+        ("/all-private", ("cache-control", "private"), false),
+    ] {
+        script.becomes(|_| {
+            reply(200, &[("cache-control", "max-age=0"), TAG, ("x-user", "me")], "body")
+        });
+        client.get(path);
+        script.becomes(move |_| reply(304, &[TAG, update], ""));
+        let validated = client.get(path);
+        assert_eq!((validated.status, text(&validated)), (200, "body"), "{path}");
+        let told = validated.cache_status();
+        assert_eq!(told.contains("; stored"), kept, "{path}: {told}");
+        assert_eq!(validated.field("x-user"), (!kept).then_some("me"), "{path}");
+        script.becomes(|asked| {
+            reply(if asked.field("if-none-match").is_some() { 304 } else { 200 }, &[TAG], "new")
+        });
+        let next = client.get(path);
+        assert_eq!(text(&next), if kept { "body" } else { "new" }, "{path}: {next:?}");
+    }
+}

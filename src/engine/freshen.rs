@@ -1,0 +1,107 @@
+//! What the origin's answer does to what is stored already (RFC 9111, 4.3.3 to 4.3.5).
+
+use std::rc::Rc;
+
+use super::exchange::Exchange;
+use super::origin::meta;
+use super::{Worker, keep};
+use crate::entry::{Entry, Meta, Variants};
+use crate::http::fields::{Fields, FieldsBuf};
+use crate::http::freshness::Times;
+use crate::http::response::ResponseHead;
+use crate::http::storable::{Asked, Excluded, NotStored, storable};
+use crate::http::validation;
+
+impl Exchange {
+    /// The origin says by `head`, a 304 or what `HEAD` got, that `stored` is still good (RFC 9111, 4.3.4).
+    /// Returns it as it is now, and whether it is stored so.
+    pub(super) fn freshen(
+        &self,
+        stored: &Rc<Entry>,
+        head: &ResponseHead<'_>,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> (Rc<Entry>, bool) {
+        if !validation::selects(Fields::new(&stored.fields_of_origin()), head.fields) {
+            worker.forget(stored.key());
+            return (Rc::clone(stored), false);
+        }
+        let ignored = self.rule.store.cookies_ignored;
+        let excluded = Excluded::new(head, ignored, &self.policy.not_stored);
+        let mut fields = FieldsBuf::default();
+        validation::freshen(&mut fields, stored.fields(), head.fields, |n| excluded.contains(n));
+        let block = fields.to_block();
+        let mut updated = ResponseHead::read(Fields::new(&block), &self.policy.targets);
+        updated.status = stored.meta().status;
+        updated.age = head.age;
+        // Without a date it is as old as its way took, not as the first answer.
+        updated.date = head.date;
+        updated.set_cookie |= head.set_cookie;
+        let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
+        // It was asked about by a request that may have been HEAD, and is a GET's all the same.
+        let asked = Asked { head: false, ..self.asked() };
+        let found = storable(&updated, &self.rule.store, asked, times)
+            .and_then(|found| self.still_fits(&updated, now_ms, worker).map(|()| found));
+        let meta = match &found {
+            Ok(found) => meta(found, updated.status, now_ms),
+            // For this once it is as good as new.
+            Err(_) => {
+                Meta { stored_ms: now_ms, fresh_until_ms: now_ms, age_s: 0, ..*stored.meta() }
+            }
+        };
+        let own_etag = stored.meta().own_etag;
+        let meta = Meta { own_etag, ..meta };
+        let entry = Entry::new(meta, stored.key().clone(), block.clone(), stored.body().into());
+        let entry = Rc::new(entry);
+        match found {
+            Ok(_) => {
+                keep(&self.policy, &entry, worker);
+                worker.store(Rc::clone(&entry));
+                self.renew_record(entry.useful_until_ms(), now_ms, worker);
+            }
+            Err(reason) if reason.is_of_the_response() => worker.forget(stored.key()),
+            Err(_) => {}
+        }
+        (entry, found.is_ok())
+    }
+
+    /// Whether an updated response may stay where it is stored.
+    fn still_fits(
+        &self,
+        updated: &ResponseHead<'_>,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> Result<(), NotStored> {
+        if self.is_overtaken(worker) {
+            return Err(NotStored::Overtaken);
+        }
+        let Some(names) = self.names(updated)? else { return Ok(()) };
+        let record = self.record(now_ms, worker);
+        let known = record.and_then(|record| Variants::read(record.body()));
+        let fits = known.is_some_and(|known| names.is_subset_of(known.names()));
+        if fits { Ok(()) } else { Err(NotStored::Vary) }
+    }
+
+    /// What was stored is no longer the origin's answer, although nothing takes its place.
+    pub(super) fn outdate(
+        &self,
+        head: &ResponseHead<'_>,
+        reason: NotStored,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) {
+        let Some(stored) = &self.stored else { return };
+        let of_head = reason == NotStored::Method;
+        if of_head && head.status == 200 {
+            // RFC 9111, 4.3.5.
+            let (known, len) = (stored.fields_of_origin(), stored.body().len() as u64);
+            if validation::head_agrees(Fields::new(&known), len, head.fields) {
+                self.freshen(stored, head, now_ms, worker);
+            } else {
+                worker.forget(stored.key());
+            }
+        } else if !of_head && reason.is_of_the_response() && head.status < 500 {
+            worker.forget(stored.key());
+        }
+    }
+}
