@@ -7,13 +7,14 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiercel::entry::{Entry, Meta, Variants, decode, encode};
+use tiercel::entry::{Bounds, Entry, Meta, Variants, decode, encode};
 use tiercel::http::key::Key;
 use tiercel::http::vary::Names;
 use tiercel_fuzz::{block, lines, parts};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const MAX: usize = 1 << 16;
+const BOUNDS: Bounds = Bounds { variants: 4, bytes: 64 };
 
 fuzz_target!(|input: &[u8]| {
     let [patches, key, fields, body] = parts(input);
@@ -37,9 +38,11 @@ fuzz_target!(|input: &[u8]| {
     let Some(names) = Names::from_bytes(key.as_bytes()) else { return };
     let mut record = Variants::new(7, names);
     for text in lines(body) {
-        let (added, before) = record.add(&key, text, 4);
-        assert_eq!(record.key(&key, text), Some(added.clone()));
-        assert!(before.is_none_or(|before| before.hash() == added.hash() && before != added));
+        let added = record.add(&key, text, text.len(), BOUNDS);
+        assert_eq!(record.key(&key, text), Some(added.key.clone()));
+        let replaced = added.replaced.as_ref();
+        assert!(replaced.is_none_or(|old| old.hash() == added.key.hash() && *old != added.key));
+        assert!(!added.dropped.contains(&added.key));
     }
     let written = record.to_entry(&key, 1_000, 2_000);
     assert_eq!(Variants::read(written.body()), Some(record));
@@ -47,8 +50,8 @@ fuzz_target!(|input: &[u8]| {
     patch(&mut bytes, patches);
     if let Some(mut record) = Variants::read(&bytes) {
         assert_eq!(record.to_entry(&key, 1_000, 2_000).body(), bytes);
-        let (added, _) = record.add(&key, body, 4);
-        assert_eq!(record.key(&key, body), Some(added));
+        let added = record.add(&key, body, body.len(), BOUNDS);
+        assert_eq!(record.key(&key, body), Some(added.key));
     }
 });
 

@@ -10,6 +10,7 @@ use super::schema::{
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
+use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::freshness::Lifetime;
 use crate::http::key::{KeyRules, QueryRule};
@@ -69,7 +70,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         targets: check.targets(&config.targets),
         keyed: check.keyed(keyed),
         distrusted: FieldSet::new(distrusted),
-        max_variants: check.variants(config.vary.max_variants),
+        variants: check.variants(&config.vary),
         normalisers: check.normalisers(&config.vary),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
@@ -226,11 +227,11 @@ impl Check<'_> {
         names
     }
 
-    fn variants(&mut self, most: u8) -> u8 {
-        if !(1..=64).contains(&most) {
-            self.fail("vary.max_variants", "must be between 1 and 64");
+    fn variants(&mut self, vary: &schema::Vary) -> Bounds {
+        if !(1..=MAX_PLACES).contains(&vary.max_variants) {
+            self.fail("vary.max_variants", &format!("must be between 1 and {MAX_PLACES}"));
         }
-        most
+        Bounds { variants: vary.max_variants, bytes: self.bytes("vary.max_bytes", vary.max_bytes) }
     }
 
     fn normalisers(&mut self, vary: &schema::Vary) -> Normalisers {

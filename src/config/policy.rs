@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::router::Router;
 use super::schema::{Role, Transport};
+use crate::entry::Bounds;
 use crate::http::field_set::FieldSet;
 use crate::http::key::{KeyRules, QueryRule};
 use crate::http::normalise::Normalisers;
@@ -41,8 +42,8 @@ pub struct Policy {
     pub keyed: Option<Names>,
     /// Request fields that keep a request from the cache.
     pub distrusted: FieldSet,
-    /// Responses kept for one resource.
-    pub max_variants: u8,
+    /// What is kept of a resource whose responses vary.
+    pub variants: Bounds,
     /// What counts of request fields.
     pub normalisers: Normalisers,
     /// How to fetch again what is served stale meanwhile.

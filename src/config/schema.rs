@@ -205,13 +205,16 @@ impl Default for Key {
 pub struct Vary {
     /// Responses kept for one resource, 1 to 64; beyond it the oldest gives way.
     pub max_variants: u8,
+    /// Bytes of fields and bodies kept for one resource; beyond them the oldest give way, but for the
+    /// newest.
+    pub max_bytes: ByteSize,
     /// What counts of a request field, by its name.
     pub fields: BTreeMap<String, Field>,
 }
 
 impl Default for Vary {
     fn default() -> Self {
-        Self { max_variants: 16, fields: BTreeMap::new() }
+        Self { max_variants: 16, max_bytes: ByteSize(4 << 20), fields: BTreeMap::new() }
     }
 }
 

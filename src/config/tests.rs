@@ -21,7 +21,7 @@ fn what_must_be_there_and_fit() {
         "l1": {"budget": "2GiB"},
         "key": {"fields": ["Cookie"]},
         "targets": ["X-Cache"],
-        "vary": {"max_variants": 0, "fields": {"accept": {}, "a b": {"ignore": true},
+        "vary": {"max_variants": 0, "max_bytes": "3GiB", "fields": {"accept": {}, "a b": {"ignore": true},
             "cookie": {"one_of": ["a,b"]}}},
         "origin": {"timeout": "0s"},
         "l2": {"auth": {}, "ttl_factor": 0.5, "timeout": "2m", "max_batch": 0},
@@ -42,6 +42,7 @@ fn what_must_be_there_and_fit() {
         "key.fields[0]: is a credential, and no key may hold one",
         "targets[0]: \"X-Cache\" does not end in -Cache-Control",
         "vary.max_variants: must be between 1 and 64",
+        "vary.max_bytes: 3GiB is more than a VM can have (1GiB)",
         "vary.fields.accept: must have either ignore: true or one_of",
         "vary.fields.a b: \"a b\" is not the name of a field",
         "vary.fields.cookie: cannot be one_of: it would be set on requests to the origin",
@@ -67,7 +68,7 @@ fn what_must_be_there_and_fit() {
     ] {
         assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
     }
-    assert_eq!(found.len(), 29, "{found:#?}");
+    assert_eq!(found.len(), 30, "{found:#?}");
 }
 
 #[test]

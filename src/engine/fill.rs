@@ -51,6 +51,11 @@ pub(super) struct Filled {
 }
 
 impl Filled {
+    /// Bytes of fields and body.
+    pub(super) const fn content_len(&self) -> usize {
+        self.fields.len() + self.body.len()
+    }
+
     /// Until when the response is of any use.
     pub(super) fn useful_until_ms(&self) -> u64 {
         self.meta.useful_until_ms(Fields::new(&self.fields))

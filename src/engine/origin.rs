@@ -290,16 +290,18 @@ impl Exchange {
         let mut text = Vec::new();
         let (all, normalisers) = (variants.names(), &self.policy.normalisers);
         vary::write_values(&mut text, all, self.request(), normalisers).ok()?;
-        let (key, before) = variants.add(&self.key, &text, self.policy.max_variants);
-        if let Some(before) = before {
+        let len = filled.content_len();
+        let added = variants.add(&self.key, &text, len, self.policy.variants);
+        if let Some(before) = added.replaced {
             worker.l1.remove(before.as_bytes());
         }
+        added.dropped.iter().for_each(|key| worker.forget(key));
         // A resource that no longer varies so lets its record expire.
         if names == variants.names() || until_ms == 0 {
             until_ms = until_ms.max(filled.useful_until_ms());
         }
         self.keep_record(&variants, now_ms, until_ms, worker);
-        Some(key)
+        Some(added.key)
     }
 
     /// The record of the resource's variants, if there is one.

@@ -3,7 +3,7 @@
 //! Little endian, all of it covered by the checksum:
 //! ```text
 //!  0  2  "TC"                 16  8  received, ms        36  4  key length
-//!  2  1  version (2)          24  8  fresh until, ms     40  4  fields length
+//!  2  1  version (3)          24  8  fresh until, ms     40  4  fields length
 //!  3  1  flags                32  4  age on arrival, s   44  4  body length
 //!  4  2  status               52  4  stale while         48  4  body length as packed
 //!  6  2  0                           revalidated, s      60     key, fields, packed body
@@ -21,7 +21,7 @@ use crate::http::fields::Fields;
 use crate::http::key::Key;
 
 const MAGIC: [u8; 2] = *b"TC";
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 const HEADER: usize = 60;
 
 const LZ4: u8 = 1;

@@ -6,7 +6,7 @@ mod variants;
 use std::borrow::Cow;
 
 pub use codec::{DecodeError, decode, encode, encoded_len_limit};
-pub use variants::Variants;
+pub use variants::{Added, Bounds, MAX_PLACES, Variants};
 
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::key::Key;

@@ -41,6 +41,36 @@ fn rfc5861_3_stale_while_revalidate_refreshes_behind_the_clients_back() {
 }
 
 #[test]
+fn rfc5861_3_a_route_may_say_it_where_the_response_is_silent() {
+    for (n, (directives, refreshed)) in [
+        ("max-age=0", true),
+        ("max-age=0, stale-while-revalidate=0", false),
+        ("max-age=0, must-revalidate", false),
+        ("max-age=0, proxy-revalidate", false),
+        ("s-maxage=0", false),
+        ("no-cache", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (envoy, script) = Scene::scripted(
+            &format!("swr-route-{n}"),
+            |config| {
+                with_origin(config);
+                config["routes"] = json!([{"path": "/a", "stale_while_revalidate": "60s"}]);
+            },
+            move |_| reply(200, &[("cache-control", directives), ("etag", "\"a\"")], "body"),
+        );
+        let mut client = envoy.client();
+        client.get("/a");
+        assert_eq!(client.get("/a").is_hit(), refreshed, "{directives}");
+        eventually("the origin to be asked again", || {
+            (script.asked().iter().any(|a| a.field("if-none-match").is_some())).then_some(())
+        });
+    }
+}
+
+#[test]
 fn rfc5861_3_one_refresh_at_a_time_and_a_304_is_enough() {
     let (envoy, script) =
         Scene::scripted("swr-304", with_origin, stale("stale-while-revalidate=60"));

@@ -74,6 +74,33 @@ fn rfc9111_4_1_the_number_of_variants_is_bounded() {
 }
 
 #[test]
+fn rfc9111_4_1_the_bytes_of_variants_are_bounded() {
+    let (envoy, _script, redis) = Scene::scripted_l2(
+        "4-1-bytes",
+        |config| config["vary"] = json!({"max_bytes": "10KiB"}),
+        |asked| {
+            let len = asked.field("accept-language").and_then(|text| text.parse().ok());
+            let fields = [("cache-control", "max-age=60"), ("vary", "accept-language")];
+            reply(200, &fields, &"x".repeat(len.unwrap_or(0)))
+        },
+    );
+    let mut client = envoy.client();
+    let mut get =
+        |n: u32| get_with(&mut client, "/a", &[("accept-language", &n.to_string())]).is_hit();
+    // Two of these fit, and three do not.
+    for n in 4_001..4_010 {
+        assert!(!get(n) && get(n));
+    }
+    assert!(get(4_008) && get(4_009));
+    envoy.expect_metric("tiercel_l1_entries", 3);
+    eventually("Redis to have two, and their record", || (redis.keys().len() == 3).then_some(()));
+    // One that is longer than all of them may have together is kept alone.
+    assert!(!get(12_000) && get(12_000));
+    envoy.expect_metric("tiercel_l1_entries", 2);
+    eventually("Redis to have one, and its record", || (redis.keys().len() == 2).then_some(()));
+}
+
+#[test]
 fn rfc9111_4_1_vary_changes_over_time() {
     let (envoy, script) = Scene::scripted("4-1-changes", |_| {}, |_| None);
     let mut client = envoy.client();

@@ -31,6 +31,11 @@ fn rfc9111_4_2_1_lifetimes_and_5_1_ages() {
             0,
         ),
         (&["date: Sun, 06 Nov 2094 08:49:37 GMT", "expires: Sun Nov  6 08:51:17 2094"], 100, 0),
+        (
+            &["date: Sat, 06 Nov 2060 08:49:37 GMT", "expires: Saturday, 06-Nov-60 08:51:17 GMT"],
+            100,
+            0,
+        ),
     ]
     .into_iter()
     .enumerate()
