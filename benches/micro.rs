@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tiercel::entry::{Entry, Meta, decode, encode};
 use tiercel::http::fields::FieldsBuf;
-use tiercel::http::key::{Key, KeyRules, QueryRule, normalise_path, write_key};
+use tiercel::http::key::{Key, KeyRules, write_key};
+use tiercel::http::percent::normalise;
+use tiercel::http::query::QueryRule;
 use tiercel::http::request::RequestHead;
 use tiercel::l1::{EntryStore, Stored as _};
 use tiercel::l2::resp::{command, next_reply};
@@ -66,7 +68,7 @@ fn keys(c: &mut Criterion) {
             b.iter(|| {
                 let head = black_box(&head);
                 path.clear();
-                normalise_path(&mut path, head.path_and_query().0);
+                normalise(&mut path, head.path_and_query().0);
                 write_key(&mut key, head, &path, &rules, query).unwrap();
                 key.len()
             });

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tiercel::config::Router;
-use tiercel::http::key::normalise_path;
+use tiercel::http::percent::normalise;
 
 use crate::harness::scene::twice;
 use crate::harness::{Scene, root};
@@ -133,7 +133,7 @@ fn no_rule_goes_without_a_row() {
     for (target, _) in READS {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut normalised = Vec::new();
-        normalise_path(&mut normalised, path.as_bytes());
+        normalise(&mut normalised, path.as_bytes());
         if let Some(index) = router.find(b"GET", &normalised, query.as_bytes()) {
             fits[index] = true;
         }

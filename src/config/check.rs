@@ -13,8 +13,9 @@ use super::units::{ByteSize, Millis};
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::freshness::Lifetime;
-use crate::http::key::{KeyRules, QueryRule};
+use crate::http::key::KeyRules;
 use crate::http::normalise::{Normaliser, Normalisers};
+use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
 

@@ -6,8 +6,9 @@ use super::router::Router;
 use super::schema::{Role, Transport};
 use crate::entry::Bounds;
 use crate::http::field_set::FieldSet;
-use crate::http::key::{KeyRules, QueryRule};
+use crate::http::key::KeyRules;
 use crate::http::normalise::Normalisers;
+use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::Names;
 

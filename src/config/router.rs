@@ -4,7 +4,8 @@
 //! rules here are ordered and differ by more than the path. Rules are grouped by their number of segments,
 //! so a request is compared with few of them, and nothing is allocated.
 
-use crate::http::key::{normalise_path, parameter};
+use crate::http::percent::normalise;
+use crate::http::query::parameter;
 
 /// One segment of a path template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,7 +137,7 @@ fn as_requested(literal: &str) -> Box<[u8]> {
     };
     let text: String = literal.bytes().map(escaped).collect();
     let mut normalised = Vec::with_capacity(text.len());
-    normalise_path(&mut normalised, text.as_bytes());
+    normalise(&mut normalised, text.as_bytes());
     normalised.into()
 }
 

@@ -11,7 +11,8 @@ use crate::entry::{DecodeError, Entry, Variants, decode};
 use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
-use crate::http::key::{Key, normalise_path, write_key};
+use crate::http::key::{Key, write_key};
+use crate::http::percent::normalise;
 use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
@@ -110,7 +111,7 @@ impl Exchange {
         let head = RequestHead::read(Fields::new(&block));
         worker.path.clear();
         let (path, query) = head.path_and_query();
-        normalise_path(&mut worker.path, path);
+        normalise(&mut worker.path, path);
         let rule = policy.rule(head.method, &worker.path, query.unwrap_or_default());
         if let Err(reason) = cacheable(&head, ended, rule, policy).and_then(|()| {
             let query = &rule.query;

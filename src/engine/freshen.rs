@@ -9,7 +9,8 @@ use crate::entry::{Entry, Meta, Variants};
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::freshness::Times;
 use crate::http::response::ResponseHead;
-use crate::http::storable::{Asked, Excluded, NotStored, storable};
+use crate::http::storable::{Asked, NotStored, storable};
+use crate::http::stored_fields::Excluded;
 use crate::http::validation;
 
 impl Exchange {

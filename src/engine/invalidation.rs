@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::Worker;
 use crate::config::Policy;
 use crate::http::fields::Fields;
-use crate::http::key::{Key, normalise_path, write_key};
+use crate::http::key::{Key, write_key};
+use crate::http::percent::normalise;
 use crate::http::request::RequestHead;
 use crate::http::uri;
 use crate::observe::Counter;
@@ -58,7 +59,7 @@ impl Invalidation {
         let head = RequestHead { scheme, authority, target, ..RequestHead::default() };
         let (path, query) = head.path_and_query();
         worker.path.clear();
-        normalise_path(&mut worker.path, path);
+        normalise(&mut worker.path, path);
         let rule = self.policy.rule(b"GET", &worker.path, query.unwrap_or_default());
         // What has no key is not stored.
         if write_key(&mut worker.key, &head, &worker.path, &self.policy.key, &rule.query).is_ok() {

@@ -12,7 +12,8 @@ use crate::http::fields::Fields;
 use crate::http::freshness::Times;
 use crate::http::key::Key;
 use crate::http::response::ResponseHead;
-use crate::http::storable::{Asked, Excluded, NotStored, Storable, storable};
+use crate::http::storable::{Asked, NotStored, Storable, storable};
+use crate::http::stored_fields::Excluded;
 use crate::http::vary::{self, Names, Varies};
 use crate::observe::Counter;
 

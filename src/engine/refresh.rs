@@ -7,7 +7,7 @@ use super::exchange::Exchange;
 use crate::entry::Entry;
 use crate::http::cache_status::Forward;
 use crate::http::fields::FieldsBuf;
-use crate::http::storable::is_of_the_way;
+use crate::http::stored_fields::is_of_the_way;
 
 /// Fetches at the same time, per worker.
 const MOST: usize = 64;

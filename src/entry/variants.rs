@@ -263,7 +263,7 @@ mod tests {
         let (fr, ..) = add("fr", 40);
         let (de, ..) = add("de", 20);
         // One that has become longer costs the oldest; its place is the next newcomer's.
-        assert_eq!(add("de", 30).2, [en.clone()]);
+        assert_eq!(add("de", 30).2, std::slice::from_ref(&en));
         assert_eq!(add("fr", 50), (fr.clone(), None, vec![]));
         let (es, replaced, dropped) = add("es", 20);
         assert_eq!((es.hash(), replaced, dropped), (en.hash(), None, vec![]));

@@ -1,10 +1,9 @@
-//! Whether a response may be stored, and what of it (RFC 9111, 3).
+//! Whether a response may be stored (RFC 9111, 3).
 
-use super::cache_control::{CacheControl, FieldNames};
-use super::date;
-use super::fields::{Fields, FieldsBuf};
+use super::cache_control::FieldNames;
 use super::freshness::{Lifetime, Times, freshness, needs_no_time};
 use super::response::ResponseHead;
+use super::stored_fields::is_limited;
 use crate::closed_enum::closed_enum;
 
 closed_enum! {
@@ -27,7 +26,7 @@ closed_enum! {
         Vary => "vary",
         /// Neither the response nor the policy says how long it is fresh.
         NoFreshness => "no_freshness",
-        /// Already stale when it arrived, and nothing to validate it by.
+        /// Already stale when it arrived, never to be served so, and nothing to validate it by.
         Stale => "stale",
         /// Larger than any level takes.
         TooLarge => "too_large",
@@ -152,7 +151,7 @@ pub fn storable(
     if asked.authorization && !shared && !rule.authorization_ignored {
         return Err(NotStored::Authorization);
     }
-    if !rule.cookies_ignored && head.set_cookie && !limited(directives, b"set-cookie") {
+    if !rule.cookies_ignored && head.set_cookie && !is_limited(directives, b"set-cookie") {
         return Err(NotStored::SetCookie);
     }
     let no_cache = directives.no_cache == Some(FieldNames::All);
@@ -177,115 +176,17 @@ pub fn storable(
         shared,
         immutable: directives.immutable,
     };
-    if storable.fresh_until_ms <= times.received_ms && !head.has_validator {
+    let stale_s = storable.stale_while_revalidate_s.max(storable.stale_if_error_s);
+    let useful_until_ms = storable.fresh_until_ms.saturating_add(u64::from(stale_s) * 1000);
+    if useful_until_ms <= times.received_ms && !head.has_validator {
         return Err(if no_cache { NotStored::NoCache } else { NotStored::Stale });
     }
     Ok(storable)
 }
 
-/// Whether `private` or `no-cache` is limited to fields, and `name` (in lower case) is one of them.
-fn limited(directives: &CacheControl, name: &[u8]) -> bool {
-    [&directives.private, &directives.no_cache].into_iter().flatten().any(|names| match names {
-        FieldNames::All => false,
-        FieldNames::Only(names) => names.iter().any(|n| n == name),
-    })
-}
-
-/// Fields that belong to one connection or one exchange, never to a stored response: hop-by-hop
-/// (RFC 9110, 7.6.1), what is for one proxy (RFC 9111, 3.1), and what this cache writes itself.
-const NEVER_STORED: [&[u8]; 16] = [
-    b":status",
-    b"age",
-    b"cache-status",
-    b"connection",
-    b"content-length",
-    b"keep-alive",
-    b"proxy-authenticate",
-    b"proxy-authentication-info",
-    b"proxy-authorization",
-    b"proxy-connection",
-    b"te",
-    b"trailer",
-    b"transfer-encoding",
-    b"upgrade",
-    b"x-cache-status",
-    b"x-cache-key",
-];
-
-/// Which fields of a response are not stored (3.1).
-#[derive(Clone, Copy, Debug)]
-pub struct Excluded<'a> {
-    head: &'a ResponseHead<'a>,
-    cookies_ignored: bool,
-    others: &'a [Box<[u8]>],
-}
-
-impl<'a> Excluded<'a> {
-    /// For a response on a route that ignores cookies or not; `others` are further names, in lower
-    /// case.
-    #[must_use]
-    pub const fn new(
-        head: &'a ResponseHead<'a>,
-        cookies_ignored: bool,
-        others: &'a [Box<[u8]>],
-    ) -> Self {
-        Self { head, cookies_ignored, others }
-    }
-
-    /// Whether a field, its name in lower case, is not stored.
-    #[must_use]
-    pub fn contains(&self, name: &[u8]) -> bool {
-        NEVER_STORED.contains(&name)
-            || name.starts_with(b"x-envoy-")
-            || self.cookies_ignored && name == b"set-cookie"
-            || self.others.iter().any(|other| **other == *name)
-            || self.head.connection && self.on_connection(name)
-            || limited(&self.head.cache_control, name)
-    }
-
-    fn on_connection(&self, name: &[u8]) -> bool {
-        let lines = self.head.fields.all(b"connection");
-        let mut names = lines.flat_map(|line| line.split(|b| *b == b','));
-        names.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
-    }
-
-    /// Collects the fields that are stored (cleared first). One without `Date` gets the time it was
-    /// received (RFC 9110, 6.6.1): Envoy would add the time of each hit.
-    pub fn stored_fields(&self, out: &mut FieldsBuf, received_ms: u64) {
-        out.clear();
-        for (name, value) in self.head.fields.iter().filter(|(name, _)| !self.contains(name)) {
-            if name == b"vary" && self.cookies_ignored {
-                without_cookie(out, value);
-            } else {
-                out.push(name, value);
-            }
-        }
-        if self.head.date.is_none() {
-            out.push(b"date", date::format(received_ms).as_bytes());
-        }
-    }
-}
-
-/// Adds a line of `Vary` without what the route ignores.
-fn without_cookie(out: &mut FieldsBuf, line: &[u8]) {
-    let names = line.split(|b| *b == b',').map(<[u8]>::trim_ascii);
-    let kept: Vec<&[u8]> =
-        names.filter(|n| !n.is_empty() && !n.eq_ignore_ascii_case(b"cookie")).collect();
-    if !kept.is_empty() {
-        out.push(b"vary", &kept.join(&b", "[..]));
-    }
-}
-
-/// Whether a field belongs to the way that a message took, and not to the message.
-#[must_use]
-pub fn is_of_the_way(fields: Fields<'_>, name: &[u8]) -> bool {
-    let head = ResponseHead { fields, connection: true, ..ResponseHead::default() };
-    Excluded::new(&head, false, &[]).contains(name)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::fields::block;
+    use super::super::fields::{Fields, block};
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -337,6 +238,16 @@ mod tests {
             (&[ETAG], Some(NotStored::NoFreshness)),
             (&[("cache-control", "max-age=0")], Some(NotStored::Stale)),
             (&[("cache-control", "max-age=0"), ETAG], None),
+            (&[("cache-control", "max-age=0, stale-while-revalidate=1")], None),
+            (&[("cache-control", "max-age=0, stale-if-error=1")], None),
+            (
+                &[("cache-control", "max-age=0, stale-if-error=1"), ("age", "1")],
+                Some(NotStored::Stale),
+            ),
+            (
+                &[("cache-control", "max-age=0, must-revalidate, stale-if-error=1")],
+                Some(NotStored::Stale),
+            ),
             (&[("cache-control", "max-age=0"), ("etag", "a")], Some(NotStored::Stale)),
             (&[FRESH, ("age", "60")], Some(NotStored::Stale)),
             (&[FRESH, ("cache-control", "no-cache")], Some(NotStored::NoCache)),
@@ -397,37 +308,5 @@ mod tests {
         let no_cache =
             check(&[("cache-control", "no-cache"), ETAG], &rule, Asked::default()).unwrap();
         assert!(no_cache.never_stale && no_cache.fresh_until_ms == 100_000);
-    }
-
-    #[test]
-    fn rfc9111_3_1_only_fields_of_the_response_itself_are_kept() {
-        let bytes = block(&[
-            (":status", "200"),
-            ("content-type", "application/json"),
-            ("connection", "close, X-Hop"),
-            ("x-hop", "1"),
-            ("content-length", "3"),
-            ("set-cookie", "a=b"),
-            ("vary", "Cookie"),
-            ("vary", "Accept, cookie"),
-            ("cache-control", "private=\"x-user\", no-cache=\"x-csrf\""),
-            ("x-user", "me"),
-            ("x-csrf", "1"),
-            ("x-envoy-upstream-service-time", "7"),
-            ("x-app", "v"),
-            ("x-by-envoy", "v"),
-        ]);
-        let head = ResponseHead::read(Fields::new(&bytes), &[]);
-        let mut kept = FieldsBuf::default();
-        let others = [(*b"x-by-envoy").into()];
-        Excluded::new(&head, true, &others).stored_fields(&mut kept, 784_111_777_000);
-        let expected = [
-            ("content-type", "application/json"),
-            ("vary", "Accept"),
-            ("cache-control", "private=\"x-user\", no-cache=\"x-csrf\""),
-            ("x-app", "v"),
-            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
-        ];
-        assert_eq!(kept.to_block(), block(&expected));
     }
 }

@@ -16,10 +16,13 @@ use tiercel::http::conditional::{Conditions, not_modified_fields};
 use tiercel::http::etag::{self, EntityTag};
 use tiercel::http::fields::{Fields, FieldsBuf};
 use tiercel::http::freshness::{Lifetime, Times};
-use tiercel::http::key::{self, Key, KeyRules, QueryRule, normalise_path, write_key};
+use tiercel::http::key::{self, Key, KeyRules, write_key};
+use tiercel::http::percent::normalise;
+use tiercel::http::query::QueryRule;
 use tiercel::http::request::RequestHead;
 use tiercel::http::response::ResponseHead;
-use tiercel::http::storable::{Asked, Excluded, StoreRule, storable};
+use tiercel::http::storable::{Asked, StoreRule, storable};
+use tiercel::http::stored_fields::Excluded;
 use tiercel::http::validation::{freshen, head_agrees, selects, validators};
 use tiercel::http::{date, targeted};
 use tiercel::l2::resp::{self, Reply};
@@ -381,8 +384,8 @@ proptest! {
     #[test]
     fn normalising_changes_no_meaning(path in "[/a%0-9A-Fz.~ ]{0,40}") {
         let (mut once, mut twice) = (Vec::new(), Vec::new());
-        normalise_path(&mut once, path.as_bytes());
-        normalise_path(&mut twice, &once);
+        normalise(&mut once, path.as_bytes());
+        normalise(&mut twice, &once);
         prop_assert_eq!(&once, &twice);
         prop_assert_eq!(decoded(path.as_bytes()), decoded(&once));
     }
@@ -392,7 +395,7 @@ proptest! {
         let head = RequestHead { scheme: b"https", authority: &authority, target: &target, ..RequestHead::default() };
         let rules = KeyRules { scheme: true, authority: true, namespace: (*b"n").into() };
         let mut path = Vec::new();
-        normalise_path(&mut path, head.path_and_query().0);
+        normalise(&mut path, head.path_and_query().0);
         let names = QueryRule::only(&["a".into(), "b".into()], &["c".into()], &["b".into()]);
         for query in [QueryRule::All, names] {
             let mut out = Vec::new();

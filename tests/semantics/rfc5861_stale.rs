@@ -166,6 +166,22 @@ fn rfc5861_4_stale_if_error() {
 }
 
 #[test]
+fn rfc5861_4_what_cannot_be_validated_may_be_served_stale_all_the_same() {
+    let (envoy, script) = Scene::scripted(
+        "sie-bare",
+        |_| {},
+        |_| reply(200, &[("cache-control", "max-age=0, stale-if-error=60")], "body"),
+    );
+    let mut client = envoy.client();
+    assert!(client.get("/a").cache_status().ends_with("; stored"));
+    assert!(client.get("/a").cache_status().ends_with("fwd=stale; fwd-status=200; stored"));
+    fail(&script, "503");
+    let stale = client.get("/a");
+    assert_eq!((stale.status, text(&stale)), (200, "body"));
+    assert!(stale.cache_status().ends_with("detail=stale_if_error"), "{stale:?}");
+}
+
+#[test]
 fn rfc5861_4_no_healthy_host_and_its_return() {
     let scene = Scene::new("sie-gone");
     let origin = crate::harness::Origin::start(&scene, &[]);
