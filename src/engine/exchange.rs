@@ -93,8 +93,8 @@ pub struct Exchange {
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.
     pub(super) validating: bool,
-    /// Whether nobody waits for the answer.
-    pub(super) refresh: bool,
+    /// The hash of what is fetched again, if nobody waits for the answer.
+    pub(super) refreshes: Option<u128>,
     pub(super) fill: Option<Fill>,
 }
 
@@ -145,7 +145,7 @@ impl Exchange {
             stored: None,
             asked_ms: 0,
             validating: false,
-            refresh: false,
+            refreshes: None,
             fill: None,
             has: head.has,
             is_head: head.method == b"HEAD",

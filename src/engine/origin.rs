@@ -56,7 +56,7 @@ impl Exchange {
         for (name, value) in self.policy.normalisers.rewrites(self.request()) {
             change(name, value);
         }
-        if self.is_head && !self.refresh {
+        if self.is_head {
             return;
         }
         let validators = self.stored.as_ref().and_then(|entry| entry.validators());
@@ -122,7 +122,7 @@ impl Exchange {
     }
 
     fn count(&self, outcome: Outcome, worker: &mut Worker) {
-        worker.counters.count(if self.refresh {
+        worker.counters.count(if self.refreshes.is_some() {
             Counter::Refresh
         } else {
             Counter::Request(outcome)
@@ -155,7 +155,7 @@ impl Exchange {
         Asked {
             authorization: self.has.authorization,
             no_store: self.has.directives && self.head().cache_control().no_store,
-            head: self.is_head && !self.refresh,
+            head: self.is_head,
         }
     }
 

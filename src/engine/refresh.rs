@@ -28,8 +28,11 @@ impl Exchange {
             return None;
         }
         self.stored = Some(Rc::clone(entry));
-        self.refresh = true;
+        self.refreshes = Some(hash);
         self.why = Forward::Stale;
+        // From here on it is the cache that asks, for the whole, and wants nothing special.
+        self.is_head = false;
+        (self.has.condition, self.has.range, self.has.directives) = (false, false, false);
         self.has.cookie &= !self.rule.store.cookies_ignored;
         let mut changes = Vec::new();
         self.forward(now_ms, worker, |name, value| {
@@ -41,6 +44,7 @@ impl Exchange {
             let left_out = name == b":method"
                 || name == b"cookie" && cookies_ignored
                 || matches!(name, b"range" | b"if-range" | b"if-none-match" | b"if-modified-since")
+                || matches!(name, b"cache-control" | b"pragma")
                 || is_of_the_way(self.request(), name)
                 || changes.iter().any(|(changed, _)| changed == name);
             if !left_out {
@@ -58,8 +62,8 @@ impl Exchange {
 
     /// The fetch has ended, one way or another.
     pub fn refreshed(&self, worker: &mut Worker) {
-        if let Some(stored) = &self.stored {
-            worker.refreshing.remove(&stored.key().hash());
+        if let Some(hash) = &self.refreshes {
+            worker.refreshing.remove(hash);
         }
     }
 

@@ -41,6 +41,34 @@ fn rfc5861_3_stale_while_revalidate_refreshes_behind_the_clients_back() {
 }
 
 #[test]
+fn rfc5861_3_the_refresh_is_the_caches_own_request() {
+    let (envoy, script) =
+        Scene::scripted("swr-own", with_origin, stale("stale-while-revalidate=60"));
+    let mut client = envoy.client();
+    client.get("/a");
+    for (count, (method, fields)) in (1..).zip([
+        ("HEAD", &[("x-app", "1")][..]),
+        ("GET", &[("cache-control", "no-store"), ("x-app", "1")]),
+        ("GET", &[("range", "bytes=0-1"), ("if-range", "\"a\""), ("x-app", "1")]),
+        ("GET", &[("if-none-match", "\"b\""), ("x-app", "1")]),
+    ]) {
+        script.asked();
+        let response = client.request(method, "/a", fields, b"");
+        assert!(response.is_hit(), "{method} {fields:?}: {response:?}");
+        envoy.expect_metric("tiercel_refreshes", count);
+        let asked = script.asked();
+        let sent: Vec<_> =
+            asked.iter().map(|a| (a.method.as_str(), a.field("if-none-match"))).collect();
+        assert_eq!(sent, [("GET", Some("\"a\""))], "{fields:?}");
+        for name in ["cache-control", "range", "if-range"] {
+            assert_eq!(asked[0].field(name), None, "{fields:?}");
+        }
+        assert_eq!(asked[0].field("x-app"), Some("1"));
+        envoy.expect_metric("tiercel_fills", count + 1);
+    }
+}
+
+#[test]
 fn rfc5861_3_a_route_may_say_it_where_the_response_is_silent() {
     for (n, (directives, refreshed)) in [
         ("max-age=0", true),
