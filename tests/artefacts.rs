@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use tiercel::observe::{Counters, Gauge, Histogram};
+
 use crate::harness::{root, target};
 
 #[test]
@@ -68,6 +70,26 @@ fn the_core_does_not_know_its_host() {
             for word in ["crate::host", "crate::filter", "SystemTime::now", "Instant::now"] {
                 assert!(shell || !text.contains(word), "src/{place} names {word}");
             }
+        }
+    }
+}
+
+/// docs/metrics.md has every metric, and every value of every label.
+#[test]
+fn every_metric_is_documented() {
+    let text = fs::read_to_string(root().join("docs/metrics.md")).expect("a file");
+    let gauges = Gauge::ALL.iter().map(|gauge| gauge.as_str().to_owned());
+    let histograms = Histogram::ALL.iter().map(|histogram| histogram.as_str().to_owned());
+    for name in Counters::names().into_iter().chain(gauges).chain(histograms) {
+        let (metric, label) = name.split_once('.').unwrap_or((&name, ""));
+        let line = text.lines().find(|line| {
+            line.split('|')
+                .nth(1)
+                .is_some_and(|names| names.contains(&format!("`tiercel_{metric}`")))
+        });
+        let line = line.unwrap_or_else(|| panic!("{metric} is not there"));
+        for word in label.split('.').filter(|word| !word.is_empty()) {
+            assert!(line.contains(&format!("`{word}`")), "{metric} without {word}");
         }
     }
 }
