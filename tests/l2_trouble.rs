@@ -47,6 +47,9 @@ fn redis_absent_at_start_then_there() {
     let envoy = builder.config(l2_only).start(&scene);
     all_are_served(&envoy, "absent");
     envoy.expect_metric("tiercel_l2_lookups{result=\"error\"}", 20);
+    // RFC 9211, 2.2: whether there is something for the URI nobody knows.
+    let miss = envoy.client().get("/echo/unknown");
+    assert!(miss.cache_status().starts_with("tiercel; fwd=miss; fwd-status=200"), "{miss:?}");
     assert!(envoy.metric("tiercel_l2_errors{kind=\"refused\"}") >= 20);
     redis.restart();
     recovers(&envoy);

@@ -353,7 +353,10 @@ impl Exchange {
     }
 
     /// L2 gave no answer.
-    pub fn l2_failed(&self, error: L2Error, worker: &mut Worker) {
+    pub fn l2_failed(&mut self, error: L2Error, worker: &mut Worker) {
+        if matches!(self.why, Forward::UriMiss | Forward::VaryMiss) {
+            self.why = Forward::Miss;
+        }
         worker.counters.count(Counter::L2(L2Lookup::Error));
         worker.counters.count(Counter::L2Error(error));
     }

@@ -56,7 +56,7 @@ impl<H: Host> Module<H> {
     }
 
     /// Asks L2 for the stream at hand, or the origin if there is none or it is busy.
-    fn ask(&mut self, (context, root_id): (u32, u32), exchange: Box<Exchange>) -> Action {
+    fn ask(&mut self, (context, root_id): (u32, u32), mut exchange: Box<Exchange>) -> Action {
         let root = self.roots.get_mut(&root_id).filter(|r| r.has_l2() && exchange.wants_l2());
         if let Some(root) = root {
             if root.look_up(&self.host, context, exchange.hash()) {

@@ -13,6 +13,8 @@ closed_enum! {
         UriMiss => "uri-miss",
         /// Something stored, but for other values of the fields in `Vary`.
         VaryMiss => "vary-miss",
+        /// Nothing at hand, and L2 could not be asked whether there is something.
+        Miss => "miss",
         /// Something fresh stored, but the request did not want it.
         Request => "request",
         /// Something stored, but stale.
