@@ -182,11 +182,15 @@ fn argument(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     loop {
         match bytes.next() {
             Some(b'\\') => value.extend(bytes.next()),
-            Some(b'"') | None => break,
+            Some(b'"') => return (value.into(), to_comma(bytes.as_slice()).1),
             Some(byte) => value.push(*byte),
+            // Never closed: it must not hide what stands behind it.
+            None => {
+                let (value, tail) = to_comma(quoted);
+                return (value.trim_ascii().into(), tail);
+            }
         }
     }
-    (value.into(), to_comma(bytes.as_slice()).1)
 }
 
 fn to_comma(text: &[u8]) -> (&[u8], &[u8]) {
@@ -237,6 +241,9 @@ mod tests {
         assert_eq!(cc.private, Some(FieldNames::Only(vec![b"x-a".to_vec(), b"x-b".to_vec()])));
         assert_eq!(cc.no_cache, Some(FieldNames::All));
         assert!(!cc.no_store && cc.max_age.is_none());
+        // Never closed.
+        let open = parse(&["community=\"UCI, no-store", "private=\"x, max-age=\"9, s-maxage=\"8"]);
+        assert!(open.no_store && open.max_age.is_none() && open.s_maxage == Some(8));
         assert_eq!(parse(&["private=\"x\", private"]).private, Some(FieldNames::All));
         assert_eq!(parse(&["private, private=\"x\""]).private, Some(FieldNames::All));
     }
