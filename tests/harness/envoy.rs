@@ -1,7 +1,8 @@
 //! Envoy with the module, on one of the example configurations.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ pub struct Envoy {
     pub process: Process,
     pub admin: u16,
     listeners: Option<PathBuf>,
+    clock: Option<PathBuf>,
 }
 
 /// What to start.
@@ -22,6 +24,7 @@ pub struct Builder {
     config: Value,
     workers: u32,
     reloadable: bool,
+    own_clock: bool,
 }
 
 impl Envoy {
@@ -56,7 +59,7 @@ impl Envoy {
                 listener["address"] = socket.clone();
             }
         }
-        Builder { example, config, workers: 1, reloadable: false }
+        Builder { example, config, workers: 1, reloadable: false, own_clock: false }
     }
 
     pub fn client(&self) -> Client {
@@ -77,6 +80,14 @@ impl Envoy {
         eventually(&format!("{name} to be {value}"), || (self.metric(name) == value).then_some(()));
     }
 
+    /// Sets the clock of an Envoy that has its own, by so many seconds from the true time.
+    pub fn set_clock(&self, seconds: i64) {
+        let path = self.clock.as_ref().expect("a clock of its own");
+        // In place: Envoy has the file mapped.
+        let mut file = File::options().write(true).open(path).expect("a clock");
+        file.write_all(&seconds.to_ne_bytes()).expect("a clock that can be set");
+    }
+
     /// Waits until the log has a line with `text`.
     pub fn expect_log(&self, text: &str) {
         eventually(&format!("the log to say {text:?}"), || {
@@ -90,9 +101,7 @@ impl Envoy {
         let text = fs::read_to_string(path).expect("the listeners");
         let mut listeners: Value = serde_json::from_str(&text).expect("JSON");
         change(cache_config(listeners["resources"].as_array_mut().expect("listeners")));
-        let next = path.with_extension("next");
-        fs::write(&next, listeners.to_string()).expect("a file");
-        fs::rename(next, path).expect("the file in place");
+        replace(path, &listeners.to_string());
     }
 }
 
@@ -138,6 +147,12 @@ impl Builder {
     /// Serves the listeners from a file that Envoy watches.
     pub fn reloadable(mut self) -> Self {
         self.reloadable = true;
+        self
+    }
+
+    /// Gives Envoy a wall clock that can be set; its other clocks go on.
+    pub fn own_clock(mut self) -> Self {
+        self.own_clock = true;
         self
     }
 
@@ -187,12 +202,18 @@ impl Builder {
         command.arg("-c").arg(&path).arg("--admin-address-path").arg(&admin_file);
         command.args(["--concurrency", &self.workers.to_string(), "--disable-hot-restart"]);
         command.args(["-l", "info", "--component-log-level", "main:warning,upstream:warning"]);
+        let clock = self.own_clock.then(|| {
+            let path = scene.dir.join(format!("{name}.clock"));
+            fs::write(&path, 0_i64.to_ne_bytes()).expect("a file");
+            command.env("LD_PRELOAD", clock_library(&scene.dir)).env("TEST_CLOCK", &path);
+            path
+        });
         let process = Process::start(&name, &scene.dir, &mut command);
         let admin = eventually("Envoy's admin interface", || {
             let text = fs::read_to_string(&admin_file).ok()?;
             text.rsplit(':').next()?.trim().parse().ok()
         });
-        Envoy { port: 0, process, admin, listeners }
+        Envoy { port: 0, process, admin, listeners, clock }
     }
 
     /// Starts Envoy in the expectation that it ends for its configuration; what it said.
@@ -207,6 +228,23 @@ impl Builder {
 fn envoy_program() -> PathBuf {
     let installed = super::root().join(".tools/venv/bin/envoy");
     if installed.exists() { installed } else { "envoy".into() }
+}
+
+/// Builds the library that answers for the clock.
+fn clock_library(dir: &Path) -> PathBuf {
+    let (source, library) = (super::root().join("tests/harness/clock.c"), dir.join("clock.so"));
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]);
+    let status = compiler.status().expect("cc is missing: run `make setup`");
+    assert!(status.success(), "{} does not compile", source.display());
+    library
+}
+
+/// Puts a file in the place of another at once.
+fn replace(path: &Path, text: &str) {
+    let next = path.with_extension("next");
+    fs::write(&next, text).expect("a file");
+    fs::rename(next, path).expect("the file in place");
 }
 
 /// The plugin configuration of the public listener's cache.
