@@ -81,6 +81,12 @@ pub fn if_range(value: &[u8], stored: Fields<'_>, now_ms: u64) -> bool {
     strong && read(value) == Some(modified)
 }
 
+/// The fields of the whole that a part has, too: not what is said of the bytes of the content, which
+/// are others (RFC 9530, 2).
+pub fn part_fields(stored: Fields<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    stored.iter().filter(|(name, _)| !matches!(*name, b"content-digest" | b"content-md5"))
+}
+
 /// Writes `bytes first-last/len`, the `Content-Range` of a part (RFC 9110, 14.4).
 pub fn content_range(out: &mut Vec<u8>, first: usize, last: usize, len: usize) {
     out.extend_from_slice(b"bytes ");
@@ -149,11 +155,11 @@ fn number(text: &[u8]) -> Option<usize> {
 
 /// Whether parts cost more than they are worth; at most [`MAX_RANGES`] are compared pairwise.
 fn greedy(parts: &[(usize, usize)], body_len: usize) -> bool {
-    let bytes = parts.iter().map(|(first, last)| last - first + 1).fold(0, usize::saturating_add);
+    let bytes: u128 = parts.iter().map(|(first, last)| (last - first) as u128 + 1).sum();
     let meets = |a: &(usize, usize), b: &(usize, usize)| a.0 <= b.1 && b.0 <= a.1;
     // Every part meets itself.
     let overlaps = |a: &&(usize, usize)| parts.iter().filter(|b| meets(a, b)).count() > 1;
-    bytes > body_len || parts.iter().filter(overlaps).count() > 2
+    bytes > body_len as u128 || parts.iter().filter(overlaps).count() > 2
 }
 
 #[cfg(test)]

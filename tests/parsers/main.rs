@@ -8,6 +8,7 @@ mod vary;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::RngSeed;
 use redis_protocol::resp2::decode::decode as other_decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tiercel::entry::{self, Entry, Meta};
@@ -26,6 +27,17 @@ use tiercel::http::stored_fields::Excluded;
 use tiercel::http::validation::{freshen, head_agrees, selects, validators};
 use tiercel::http::{date, targeted};
 use tiercel::l2::resp::{self, Reply};
+
+/// The same cases every time: what is tested does not depend on luck. `make fuzz` looks for new ones.
+fn config() -> ProptestConfig {
+    let rng_seed = RngSeed::Fixed(9_111);
+    ProptestConfig {
+        cases: 2_000,
+        rng_seed,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
 
 /// Bytes that look like RESP often enough to get into its corners.
 fn almost_resp() -> impl Strategy<Value = Vec<u8>> {
@@ -188,7 +200,7 @@ fn print(parsed: &CacheControl) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(config())]
 
     #[test]
     fn replies_agree_with_another_parser(bytes in almost_resp()) {
@@ -350,7 +362,7 @@ proptest! {
         request.extend(since.into_iter().map(|date| (b"if-modified-since".to_vec(), date)));
         let (request, stored) = (buf(&request).to_block(), buf(&stored).to_block());
         let stored = Fields::new(&stored);
-        let _ = Conditions::read(Fields::new(&request)).not_modified(stored, 0, 0);
+        let _ = Conditions::read(Fields::new(&request)).not_modified(stored, Some(0), 0);
         let _ = validators(stored);
         let mut out = FieldsBuf::default();
         not_modified_fields(&mut out, stored);

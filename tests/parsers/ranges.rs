@@ -48,7 +48,7 @@ fn split_by<'a>(mut text: &'a [u8], by: &[u8]) -> Vec<&'a [u8]> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(crate::config())]
 
     #[test]
     fn ranges_lie_inside_the_body(range in almost_ranges(), len in 0_usize..60, huge: bool) {

@@ -42,7 +42,7 @@ fn variant_of(name: &str, value: Option<&[u8]>) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(crate::config())]
 
     #[test]
     fn names_of_varying_fields_come_back(
