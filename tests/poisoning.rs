@@ -22,6 +22,8 @@ fn fields_that_may_shape_an_answer_unseen_keep_a_request_from_the_cache() {
         "X-Rewrite-URL",
         "X-HTTP-Method-Override",
         "x-forwarded-scheme",
+        "Forwarded",
+        "X_Forwarded_Host",
     ] {
         let response = client.request("GET", "/a", &[(name, "evil.test")], b"");
         assert_eq!(
@@ -35,7 +37,7 @@ fn fields_that_may_shape_an_answer_unseen_keep_a_request_from_the_cache() {
     assert_eq!(client.get("/a").body, b"see home");
     // What is stored does not answer them either.
     assert_eq!(client.request("GET", "/a", &[("x-forwarded-host", "x")], b"").body, b"see x");
-    assert_eq!(script.asked().len(), 7);
+    assert_eq!(script.asked().len(), 9);
 }
 
 #[test]
@@ -86,7 +88,8 @@ fn the_origin_sees_the_url_that_the_key_says() {
     assert_eq!(targets, ["/games/1?a=~", "/games/%zz", "/games/1%2Fx"]);
 }
 
-/// Origins differ in which of two equal parameters they take, and some take `;` for `&`.
+/// Origins differ in which of two equal parameters they take, some take `;` for `&`, and what does not
+/// count here may count there.
 #[test]
 fn the_origin_sees_the_parameters_that_the_key_says() {
     let (envoy, script) = Scene::scripted(
@@ -104,20 +107,47 @@ fn the_origin_sees_the_parameters_that_the_key_says() {
         },
     );
     let mut client = envoy.client();
-    for (n, query) in ["id=1&id=2", "x=1;id=2&id=3", "id=4&x=1;id=5&i%64=6"].into_iter().enumerate()
-    {
+    for (id, query) in [
+        ("1", "id=1&id=2"),
+        ("3", "x=1;id=2&id=3"),
+        ("4", "id=4&x=1;id=5&i%64=6"),
+        ("7", "callback=evil&id=7&id[]=8&ID=9"),
+    ] {
         let first = client.get(&format!("/games?{query}"));
-        let id = ["1", "3", "4"][n];
         assert_eq!((first.status, first.body), (200, id.as_bytes().to_vec()), "{query}");
         let hit = client.get(&format!("/games?id={id}"));
         assert!(hit.is_hit() && hit.body == id.as_bytes(), "{query}");
     }
+    // What is not for the cache goes as it is.
     let empty = client.get("/games?id=&id=1");
     assert_eq!(empty.cache_status(), "tiercel; fwd=bypass; detail=parameter_missing");
     let targets: Vec<_> = script.asked().into_iter().map(|asked| asked.target).collect();
-    let seen =
-        ["/games?id=1", "/games?x=1%3Bid=2&id=3", "/games?id=4&x=1%3Bid=5", "/games?id=&id=1"];
+    let seen = ["/games?id=1", "/games?id=3", "/games?id=4", "/games?id=7", "/games?id=&id=1"];
     assert_eq!(targets, seen);
+}
+
+/// An origin may tell hosts apart that the key does not, and answer one of them with a redirect.
+#[test]
+fn the_origin_sees_the_host_that_the_key_says() {
+    for (named, keyed) in [(true, "api.test"), (false, "API.test:80")] {
+        let (envoy, script) = Scene::scripted(
+            &format!("poison-authority-{named}"),
+            |config| config["key"] = json!({"authority": named}),
+            |asked| {
+                let host = asked.field("host").unwrap_or("none");
+                reply(200, &[("cache-control", "max-age=60")], host)
+            },
+        );
+        let mut client = envoy.client();
+        let first = client.request("GET", "/a", &[("host", "API.test:80")], b"");
+        assert_eq!(first.body, keyed.as_bytes());
+        let hit = client.request("GET", "/a", &[("host", "api.test")], b"");
+        assert!(hit.is_hit() && hit.body == first.body, "{hit:?}");
+        // Another port is another origin.
+        let other = client.request("GET", "/a", &[("host", "Api.test:81")], b"");
+        assert_eq!(other.is_hit(), !named);
+        assert_eq!(script.asked()[0].field("host"), Some(keyed));
+    }
 }
 
 /// Web cache deception: a suffix that looks static makes nothing cacheable.

@@ -169,17 +169,23 @@ pub struct Key {
     /// Request fields that are part of it, as if every response named them in `Vary`.
     pub fields: Vec<String>,
     /// Request fields that may shape a response unseen: a request that carries one bypasses the cache,
-    /// unless `fields` names it.
+    /// unless `fields` names it. `_` counts as `-`.
     pub distrusted: Vec<String>,
 }
 
 impl Default for Key {
     fn default() -> Self {
         let distrusted = [
+            "Forwarded",
+            "Front-End-Https",
             "X-Forwarded-Host",
-            "X-Forwarded-Scheme",
+            "X-Forwarded-Path",
+            "X-Forwarded-Port",
             "X-Forwarded-Prefix",
+            "X-Forwarded-Scheme",
             "X-Forwarded-Server",
+            "X-Forwarded-Ssl",
+            "X-Forwarded-Uri",
             "X-Host",
             "X-HTTP-Host-Override",
             "X-HTTP-Method",
@@ -364,8 +370,8 @@ pub struct Defaults {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Query {
-    /// The parameters that count, compared sorted; all others are ignored. Of duplicates the first
-    /// counts, and is the only one that the origin gets.
+    /// The parameters that count, compared sorted, first of duplicates; all others are ignored. The
+    /// origin gets these alone.
     pub include: Vec<String>,
     /// Cached only if each of these is present and not empty; they count as included.
     pub require: Vec<String>,

@@ -17,13 +17,11 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Entry, Meta};
 use crate::http::fields::FieldsBuf;
-use crate::http::key::Key;
+use crate::http::key::{Key, SEPARATOR};
 use crate::http::vary::Names;
 
 /// Places of a resource, at most.
 pub const MAX_PLACES: u8 = 64;
-/// What stands between a resource's key and the rest of a variant's. No URL and no field has it.
-const SEPARATOR: &[u8] = b"\n\n";
 
 /// A record, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,7 +238,10 @@ mod tests {
             (added.key, added.replaced)
         };
         let (en, none) = add("en");
-        assert_eq!(none, None);
+        assert_eq!(
+            (none, en.resource(), resource.resource()),
+            (None, &b"http://a/x"[..], &b"http://a/x"[..])
+        );
         let (fr, _) = add("fr");
         assert_eq!(add("en"), (en.clone(), None));
         let (de, before) = add("de");

@@ -1,4 +1,5 @@
-//! A set of field names, to be looked for in every request.
+//! A set of field names, to be looked for in every request. `_` counts as `-`: CGI and its heirs
+//! cannot tell one from the other.
 
 use super::fields::Fields;
 
@@ -21,7 +22,7 @@ impl FieldSet {
     /// Whether `name`, in lower case, is one of them.
     #[must_use]
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.lengths & bit(name) != 0 && self.names.iter().any(|n| **n == *name)
+        self.lengths & bit(name) != 0 && self.names.iter().any(|n| same(n, name))
     }
 
     /// Whether one of `fields` is in the set.
@@ -34,6 +35,11 @@ impl FieldSet {
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.names.iter().map(|name| &**name)
     }
+}
+
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| dashed(*a) == dashed(*b))
 }
 
 fn bit(name: &[u8]) -> u64 {
@@ -51,9 +57,12 @@ mod tests {
     fn only_its_own_names() {
         let long = [b'x'; 70];
         let set = FieldSet::new(vec![(*b"x-forwarded-host").into(), long.into()]);
-        for (name, within) in
-            [("x-forwarded-host", true), ("x-forwarded-hosT", false), ("accept", false)]
-        {
+        for (name, within) in [
+            ("x-forwarded-host", true),
+            ("x_forwarded_host", true),
+            ("x-forwarded-hosT", false),
+            ("accept", false),
+        ] {
             let bytes = block(&[("a", "1"), (name, "v")]);
             assert_eq!(set.any_of(Fields::new(&bytes)), within, "{name}");
         }

@@ -11,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::query::QueryRule;
 use super::request::RequestHead;
 
+/// What stands between a resource's key and the rest of a variant's. No URL and no field has it.
+pub const SEPARATOR: &[u8] = b"\n\n";
 /// Keys longer than this are not cached.
 pub const MAX_KEY: usize = 8 << 10;
 
@@ -65,6 +67,13 @@ impl Key {
         &self.bytes
     }
 
+    /// The resource's part of it, if it is the key of a variant; else all of it.
+    #[must_use]
+    pub fn resource(&self) -> &[u8] {
+        let end = self.bytes.windows(SEPARATOR.len()).position(|two| two == SEPARATOR);
+        self.bytes.get(..end.unwrap_or(self.bytes.len())).unwrap_or_default()
+    }
+
     /// Its hash: xxh3, 128 bits, the same for every instance.
     #[must_use]
     pub fn hash(&self) -> u128 {
@@ -114,13 +123,28 @@ pub fn write_key(
     }
     out.extend_from_slice(b"//");
     if rules.authority {
-        let start = out.len();
-        out.extend_from_slice(without_default_port(head.scheme, head.authority));
-        out.iter_mut().skip(start).for_each(u8::make_ascii_lowercase);
+        write_authority(out, head);
     }
     out.extend_from_slice(path);
     query.write(out, head.path_and_query().1)?;
     if out.len() > MAX_KEY { Err(KeyRefusal::TooLong) } else { Ok(()) }
+}
+
+impl KeyRules {
+    /// The authority as the key says it, if the request says it in another way. An origin that tells
+    /// `a.example` from `A.example:80` must not answer for both.
+    #[must_use]
+    pub fn normalised_authority(&self, head: &RequestHead<'_>) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(head.authority.len());
+        write_authority(&mut out, head);
+        (self.authority && out != head.authority).then_some(out)
+    }
+}
+
+fn write_authority(out: &mut Vec<u8>, head: &RequestHead<'_>) {
+    let start = out.len();
+    out.extend_from_slice(without_default_port(head.scheme, head.authority));
+    out.iter_mut().skip(start).for_each(u8::make_ascii_lowercase);
 }
 
 fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
@@ -187,9 +211,13 @@ mod tests {
         let rules = KeyRules { scheme: false, authority: false, namespace: (*b"shop").into() };
         write_key(&mut out, &head, b"/x", &rules, &QueryRule::All).unwrap();
         assert_eq!(out, b"shop ///x");
+        assert_eq!(rules.normalised_authority(&head), None);
         let rules = KeyRules { scheme: true, authority: true, namespace: (*b"").into() };
         write_key(&mut out, &head, b"/x", &rules, &QueryRule::All).unwrap();
         assert_eq!(out, b"https://a/x");
+        assert_eq!(rules.normalised_authority(&head).as_deref(), Some(&b"a"[..]));
+        let head = RequestHead { authority: b"a:80", ..head };
+        assert_eq!(rules.normalised_authority(&head), None);
     }
 
     #[test]
