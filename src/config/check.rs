@@ -16,7 +16,7 @@ use crate::http::freshness::Lifetime;
 use crate::http::key::KeyRules;
 use crate::http::normalise::{Normaliser, Normalisers};
 use crate::http::query::QueryRule;
-use crate::http::storable::StoreRule;
+use crate::http::storable::{StoreRule, is_never_stored};
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
 
 /// What Envoy buffers of the answer to a callout, in bytes.
@@ -149,12 +149,12 @@ impl Check<'_> {
     fn negative(&mut self, path: &str, negative: &Negative) {
         for (index, status) in negative.statuses.iter().enumerate() {
             // Above these, what Envoy says itself could not be told from what the origin says.
-            if !(400..=499).contains(status) {
-                self.fail(
-                    &format!("{path}.statuses[{index}]"),
-                    &format!("{status} is not a negative status (400 to 499)"),
-                );
-            }
+            let message = match status {
+                400..=499 if is_never_stored(*status) => "must not be stored by a cache (RFC 6585)",
+                400..=499 => continue,
+                _ => "is not a negative status (400 to 499)",
+            };
+            self.fail(&format!("{path}.statuses[{index}]"), &format!("{status} {message}"));
         }
     }
 

@@ -29,7 +29,7 @@ fn what_must_be_there_and_fit() {
             {"path": "games"},
             {"methods": ["post"], "path": "/x"},
             7,
-            {"path": "/y", "negative": {"statuses": ["x", 200]}, "query": {"include": [""]}},
+            {"path": "/y", "negative": {"statuses": ["x", 200, 429]}, "query": {"include": [""]}},
             {"path": "/z", "with_query": [""], "query": {"ids": ["gid"], "require": ["id"]}},
             {},
         ],
@@ -61,6 +61,7 @@ fn what_must_be_there_and_fit() {
         "routes[2]: invalid type: integer `7`, expected struct Route",
         "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
         "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
+        "routes[3].negative.statuses[2]: 429 must not be stored by a cache (RFC 6585)",
         "routes[3].query.include[0]: is empty",
         "routes[4].query.ids[0]: \"gid\" is neither in include nor in require",
         "routes[4].with_query[0]: is empty",
@@ -68,7 +69,7 @@ fn what_must_be_there_and_fit() {
     ] {
         assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
     }
-    assert_eq!(found.len(), 30, "{found:#?}");
+    assert_eq!(found.len(), 31, "{found:#?}");
 }
 
 #[test]

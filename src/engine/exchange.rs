@@ -36,6 +36,8 @@ pub enum Begin {
     Hit(Rc<Entry>, u64),
     /// Answer it with this entry, as the request wants it.
     Serve(Box<Exchange>, Found),
+    /// Tell it that nothing is stored: it does not want anything else.
+    OnlyIfCached,
     /// Pass it through.
     Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
@@ -93,6 +95,8 @@ pub struct Exchange {
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.
     pub(super) validating: bool,
+    /// Whether the client's own condition was kept from the origin.
+    pub(super) kept_back: bool,
     /// The hash of what is fetched again, if nobody waits for the answer.
     pub(super) refreshes: Option<u128>,
     pub(super) fill: Option<Fill>,
@@ -117,6 +121,12 @@ impl Exchange {
             let query = &rule.query;
             write_key(&mut worker.key, &head, &worker.path, &policy.key, query).map_err(Into::into)
         }) {
+            // What is not for the cache at all is for the origin, whatever else is said.
+            let for_cache = !matches!(reason, Bypass::Method | Bypass::Route);
+            if for_cache && !rule.directives_ignored && head.cache_control().only_if_cached {
+                worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
+                return Begin::OnlyIfCached;
+            }
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));
             return Begin::Bypass(reason, Invalidation::of(policy, &head));
@@ -145,6 +155,7 @@ impl Exchange {
             stored: None,
             asked_ms: 0,
             validating: false,
+            kept_back: false,
             refreshes: None,
             fill: None,
             has: head.has,
@@ -317,6 +328,17 @@ impl Exchange {
         }
         if entry.meta().variants {
             return self.found_record(&entry, now_ms, worker);
+        }
+        // What came into L1 meanwhile may be younger (RFC 9111, 4).
+        let of_now = worker.l1.get(entry.key().as_bytes()).filter(|known| {
+            !known.meta().variants && known.is_fresh(now_ms) && received(known) > received(&entry)
+        });
+        if let Some(known) = of_now.cloned() {
+            worker.counters.count(Counter::L2(L2Lookup::Stale));
+            return match self.consider(known, now_ms, Level::L1, worker) {
+                Some(found) => FromL2::Serve(found),
+                None => FromL2::Forward,
+            };
         }
         let fresh = entry.is_fresh(now_ms);
         if fresh {

@@ -24,14 +24,10 @@ impl Exchange {
         worker: &mut Worker,
     ) -> (Rc<Entry>, bool) {
         if !validation::selects(Fields::new(&stored.fields_of_origin()), head.fields) {
-            worker.forget(stored.key());
+            worker.invalidate(&self.key, stored.key());
             return (Rc::clone(stored), false);
         }
-        let ignored = self.rule.store.cookies_ignored;
-        let excluded = Excluded::new(head, ignored, &self.policy.not_stored);
-        let mut fields = FieldsBuf::default();
-        validation::freshen(&mut fields, stored.fields(), head.fields, |n| excluded.contains(n));
-        let block = fields.to_block();
+        let block = self.updated_fields(stored, head, now_ms);
         let mut updated = ResponseHead::read(Fields::new(&block), &self.policy.targets);
         updated.status = stored.meta().status;
         updated.age = head.age;
@@ -60,10 +56,29 @@ impl Exchange {
                 worker.store(Rc::clone(&entry));
                 self.renew_record(entry.useful_until_ms(), now_ms, worker);
             }
-            Err(reason) if reason.is_of_the_response() => worker.forget(stored.key()),
+            Err(reason) if reason.is_of_the_response() => {
+                worker.invalidate(&self.key, stored.key());
+            }
             Err(_) => {}
         }
         (entry, found.is_ok())
+    }
+
+    /// The fields of `stored` as `head` updates them (3.2), without what may not be stored of either by
+    /// what both say together (3.1).
+    fn updated_fields(&self, stored: &Entry, head: &ResponseHead<'_>, now_ms: u64) -> Box<[u8]> {
+        let (ignored, others) = (self.rule.store.cookies_ignored, &self.policy.not_stored);
+        let excluded = Excluded::new(head, ignored, others);
+        let mut update = FieldsBuf::default();
+        excluded.stored_fields(&mut update, now_ms);
+        let update = update.to_block();
+        let mut fields = FieldsBuf::default();
+        let (stored, update) = (stored.fields(), Fields::new(&update));
+        validation::freshen(&mut fields, stored, update, |name| excluded.contains(name));
+        let block = fields.to_block();
+        let updated = ResponseHead::read(Fields::new(&block), &self.policy.targets);
+        let excluded = Excluded::new(&updated, ignored, others);
+        excluded.kept().collect::<FieldsBuf>().to_block()
     }
 
     /// Whether an updated response may stay where it is stored.
@@ -92,6 +107,8 @@ impl Exchange {
         worker: &mut Worker,
     ) {
         let Some(stored) = &self.stored else { return };
+        // Any other error may be this client's alone.
+        let replaces = matches!(head.status, 200..=399 | 404 | 410);
         let of_head = reason == NotStored::Method;
         if of_head && head.status == 200 {
             // RFC 9111, 4.3.5.
@@ -99,10 +116,10 @@ impl Exchange {
             if validation::head_agrees(Fields::new(&known), len, head.fields) {
                 self.freshen(stored, head, now_ms, worker);
             } else {
-                worker.forget(stored.key());
+                worker.invalidate(&self.key, stored.key());
             }
-        } else if !of_head && reason.is_of_the_response() && head.status < 500 {
-            worker.forget(stored.key());
+        } else if !of_head && reason.is_of_the_response() && replaces {
+            worker.invalidate(&self.key, stored.key());
         }
     }
 }

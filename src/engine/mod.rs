@@ -7,6 +7,7 @@ mod generations;
 mod invalidation;
 mod origin;
 mod refresh;
+mod refused;
 mod worker;
 
 pub use exchange::{Begin, Exchange, Found, FromL2, Level};

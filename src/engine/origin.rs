@@ -49,9 +49,12 @@ impl Exchange {
             self.generation = worker.generations.of(self.key.hash());
         }
         // What the key says is what the origin must see.
-        let target = self.request().get(b":path").unwrap_or_default();
-        if let Some(target) = self.rule.query.normalised_target(target) {
+        let head = self.head();
+        if let Some(target) = self.rule.query.normalised_target(head.target) {
             change(b":path", Some(&target));
+        }
+        if let Some(authority) = self.policy.key.normalised_authority(&head) {
+            change(b":authority", Some(&authority));
         }
         for (name, value) in self.policy.normalisers.rewrites(self.request()) {
             change(name, value);
@@ -61,21 +64,30 @@ impl Exchange {
         }
         let validators = self.stored.as_ref().and_then(|entry| entry.validators());
         let validating = validators.is_some();
+        let kept_back = self.has.condition && (validating || self.keeps_back(worker));
         if let Some(validators) = validators {
             change(b"if-none-match", validators.if_none_match);
             change(b"if-modified-since", validators.if_modified_since);
             for name in [&b"range"[..], b"if-range"].into_iter().filter(|_| self.has.range) {
                 change(name, None);
             }
-        } else if self.has.condition && !self.has.range {
+        } else if kept_back {
             change(b"if-none-match", None);
             change(b"if-modified-since", None);
         }
         self.validating = validating;
+        self.kept_back = kept_back;
     }
-}
 
-impl Exchange {
+    /// Whether a client's condition is better kept from the origin, so that there is something to store:
+    /// not if nothing would be.
+    fn keeps_back(&self, worker: &Worker) -> bool {
+        let asked = self.asked();
+        let of_one = asked.authorization && !self.rule.store.authorization_ignored;
+        let refused = worker.refused.knows(self.key.hash(), self.asked_ms);
+        !(self.has.range || asked.no_store || of_one || refused)
+    }
+
     /// The origin's response head arrived. Writes the `Cache-Status` of whatever the client gets to
     /// `out`.
     pub fn respond(
@@ -104,19 +116,18 @@ impl Exchange {
             Err(reason) => {
                 worker.counters.count(Counter::NotStored(reason));
                 self.outdate(&head, reason, now_ms, worker);
+                if reason.is_of_the_response() || reason == NotStored::TooLarge {
+                    worker.refused.note(self.key.hash(), now_ms);
+                }
                 Some(reason.as_str())
             }
         };
         told.stored = refused.is_none();
         told.detail = refused;
         told.write(out, &self.policy.cache_name);
-        // The client's own condition was kept from the origin, so that there is something to store.
-        let kept_back = !self.is_head && self.has.condition && !self.has.range;
-        if kept_back && head.status == 200 {
-            let conditions = Conditions::read(self.request());
-            if conditions.not_modified(fields, now_ms, now_ms) {
-                return Respond::NotModified;
-            }
+        let conditions = || Conditions::read(self.request());
+        if self.kept_back && head.status == 200 && conditions().not_modified(fields, None, now_ms) {
+            return Respond::NotModified;
         }
         Respond::Pass
     }
@@ -259,14 +270,19 @@ impl Exchange {
             return Err(NotStored::Overtaken);
         }
         let key = self.place(&filled, worker).ok_or(NotStored::VaryValue)?;
-        let younger =
-            |e: &Rc<Entry>| !e.meta().variants && e.meta().stored_ms > filled.meta.stored_ms;
+        let now_ms = filled.meta.stored_ms;
+        let younger = |known: &Rc<Entry>| {
+            let meta = known.meta();
+            // One from the future says nothing: the clock was set back.
+            !meta.variants && meta.stored_ms > now_ms && !known.is_from_future(now_ms)
+        };
         if worker.l1.get(key.as_bytes()).is_some_and(younger) {
             return Err(NotStored::Overtaken);
         }
         let entry = Rc::new(filled.into_entry(key));
         keep(&self.policy, &entry, worker);
         worker.store(Rc::clone(&entry));
+        worker.refused.forget(self.key.hash());
         Ok(entry)
     }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use hashbrown::HashSet;
 
 use super::generations::Generations;
+use super::refused::Refused;
 use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
@@ -36,6 +37,8 @@ pub struct Worker {
     pub(super) refreshing: HashSet<u128>,
     /// What writes made stale.
     pub(super) generations: Generations,
+    /// Whose responses are not for storing.
+    pub(super) refused: Refused,
     /// The normalised path of the request at hand.
     pub(super) path: Vec<u8>,
     /// The key of the request at hand.
@@ -55,6 +58,7 @@ impl Worker {
             outbox: Vec::new(),
             refreshing: HashSet::new(),
             generations: Generations::default(),
+            refused: Refused::default(),
             path: Vec::new(),
             key: Vec::new(),
             fields: FieldsBuf::default(),
@@ -66,9 +70,10 @@ impl Worker {
         self.outbox.push(Write::Store(entry));
     }
 
-    /// A write made the resource stale.
-    pub(super) fn invalidate(&mut self, key: &Key) {
-        self.generations.bump(key.hash());
+    /// What is stored of the resource, under `key`, is not to be used again, nor what is being
+    /// fetched of it or asked of L2.
+    pub(super) fn invalidate(&mut self, resource: &Key, key: &Key) {
+        self.generations.bump(resource.hash());
         self.forget(key);
     }
 

@@ -188,7 +188,9 @@ impl Entry {
         ms(now_ms, until_ms) - ms(until_ms, now_ms)
     }
 
-    const fn is_from_future(&self, now_ms: u64) -> bool {
+    /// Whether it was received later than now, by more than clocks differ.
+    #[must_use]
+    pub const fn is_from_future(&self, now_ms: u64) -> bool {
         now_ms.saturating_add(SKEW_MS) < self.meta.stored_ms
     }
 

@@ -229,8 +229,8 @@ impl<H: Host> Module<H> {
             let skipped = match write {
                 Write::Store(entry) => {
                     let queued = root.store(&self.host, &entry);
-                    if queued.is_none() {
-                        // Not for L2: neither is what it replaces.
+                    if queued != Some(true) {
+                        // What it replaces must not stay.
                         root.delete(&self.host, entry.key().hash());
                     }
                     (queued == Some(false)).then_some(Counter::L2Store(L2Store::Skipped))

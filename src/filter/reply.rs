@@ -11,7 +11,9 @@ use crate::http::cache_status::{self, Forward, Forwarded};
 use crate::http::conditional::not_modified_fields;
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::form::{Form, Stored, form};
+use crate::http::key::Key;
 use crate::http::range;
+use crate::http::stored_fields::is_of_the_way;
 
 /// The answer at hand. Its memory is kept, so that a hit allocates nothing.
 #[derive(Debug, Default)]
@@ -73,13 +75,13 @@ impl Reply {
                 (416, Cow::Borrowed(&b""[..]))
             }
             Form::Part(first, last) => {
-                fields.extend(stored.fields.iter());
+                fields.extend(range::part_fields(stored.fields));
                 range::content_range(&mut text, first, last, stored.body.len());
                 (206, stored.body.get(first..=last).unwrap_or_default().into())
             }
             Form::Parts(parts) => {
-                let others = stored.fields.iter().filter(|(name, _)| *name != b"content-type");
-                fields.extend(others);
+                let others = range::part_fields(stored.fields);
+                fields.extend(others.filter(|(name, _)| *name != b"content-type"));
                 fields.push(b"content-type", &parts.content_type);
                 (206, parts.payload.into())
             }
@@ -88,7 +90,8 @@ impl Reply {
             fields.push(b"content-range", &text);
         }
         let block = fields.to_block();
-        self.send(host, policy, entry, outcome, now_ms, (status, Fields::new(&block), &body))
+        let answer = (status, Fields::new(&block), &*body);
+        self.send(host, policy, entry, outcome, now_ms, answer)
     }
 
     fn whole(
@@ -114,11 +117,11 @@ impl Reply {
         (status, fields, body): (u16, Fields<'_>, &[u8]),
     ) -> HostResult<Option<Stream>> {
         if policy.cache_status_key {
-            cache_status::write_key(&mut self.status, entry.key().as_bytes());
+            cache_status::write_key(&mut self.status, entry.key().resource());
         }
         let mut digits = itoa::Buffer::new();
         let age = digits.format(entry.age_s(now_ms)).as_bytes();
-        let hash = policy.x_cache_key.then(|| short_hash(entry.key().hash()));
+        let hash = policy.x_cache_key.then(|| short_hash(entry.key().resource()));
         let own: [Option<(&[u8], &[u8])>; 4] = [
             Some((b"cache-status", &self.status)),
             Some((b"age", age)),
@@ -153,6 +156,37 @@ impl Reply {
         Ok(())
     }
 
+    /// Answers with a 304, and the `Cache-Status` just written, in the place of the origin's response at
+    /// hand, whose body nobody wants.
+    pub(super) fn not_modified_instead(
+        &mut self,
+        host: &impl Host,
+        exchange: &Exchange,
+        response: Fields<'_>,
+    ) -> HostResult<()> {
+        let (policy, resource) = (exchange.policy(), exchange.key().resource());
+        if policy.cache_status_key {
+            cache_status::write_key(&mut self.status, resource);
+        }
+        let mut fields = FieldsBuf::default();
+        not_modified_fields(&mut fields, response);
+        let block = fields.to_block();
+        // The origin's own age, and what caches before it say, go on.
+        let goes_on = |name: &[u8]| {
+            matches!(name, b"age" | b"cache-status") || !is_of_the_way(response, name)
+        };
+        let mut fields: FieldsBuf =
+            Fields::new(&block).iter().filter(|(name, _)| goes_on(name)).collect();
+        fields.push(b"cache-status", &self.status);
+        if policy.x_cache_status {
+            fields.push(b"x-cache-status", Outcome::Miss.word().as_bytes());
+        }
+        if policy.x_cache_key {
+            fields.push(b"x-cache-key", &short_hash(resource));
+        }
+        host.respond(304, &fields.to_block(), b"")
+    }
+
     /// Corrects our own answer at hand: Envoy calls a local reply without a type `text/plain`, and takes
     /// the type away from one without a body.
     pub(super) fn retype(host: &impl Host, content_type: Option<&[u8]>) {
@@ -184,11 +218,11 @@ impl Reply {
     pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange) {
         let policy = exchange.policy();
         if policy.cache_status_key {
-            cache_status::write_key(&mut self.status, exchange.key().as_bytes());
+            cache_status::write_key(&mut self.status, exchange.key().resource());
         }
         self.add_status(host, policy, Outcome::Miss);
         if policy.x_cache_key {
-            let hash = short_hash(exchange.key().hash());
+            let hash = short_hash(exchange.key().resource());
             let _ = host.set_field(FieldMap::Response, b"x-cache-key", &hash);
         }
     }
@@ -203,9 +237,10 @@ impl Reply {
     }
 }
 
-/// The first eight hex digits of a key's hash.
-fn short_hash(hash: u128) -> [u8; 8] {
+/// The first eight hex digits of the hash of a resource's key.
+fn short_hash(resource: &[u8]) -> [u8; 8] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let hash = Key::new(resource).hash();
     let digit = |n: usize| DIGITS.get((hash >> (124 - 4 * n) & 15) as usize);
     std::array::from_fn(|n| digit(n).copied().unwrap_or_default())
 }

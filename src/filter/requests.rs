@@ -35,6 +35,13 @@ impl<H: Host> Module<H> {
                     }
                 }
             }
+            Begin::OnlyIfCached => match self.reply.only_if_cached(&self.host, policy) {
+                Ok(()) => Action::Pause,
+                Err(error) => {
+                    self.log_error(&format!("a 504 cannot be sent: {error}"));
+                    Action::Continue
+                }
+            },
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
             Begin::Bypass(reason, invalidation) => {
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));

@@ -52,7 +52,15 @@ impl<H: Host> Module<H> {
                             Err(error) => self.log_error(&format!("no answer is sent: {error}")),
                         }
                     }
-                    Respond::NotModified => empty = Reply::not_modified(&self.host).is_ok(),
+                    Respond::NotModified if ended || exchange.wants_body() => {
+                        empty = Reply::not_modified(&self.host).is_ok();
+                    }
+                    Respond::NotModified => {
+                        match self.reply.not_modified_instead(&self.host, &exchange, fields) {
+                            Ok(()) => return Action::Pause,
+                            Err(error) => self.log_error(&format!("no 304 is sent: {error}")),
+                        }
+                    }
                     Respond::Pass => {}
                 }
                 self.reply.miss(&self.host, &exchange);

@@ -5,8 +5,11 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use crate::entry::{Entry, Meta, encode};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
+use crate::http::fields::FieldsBuf;
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -179,6 +182,50 @@ fn beyond_the_bound_requests_go_on_without_l2() {
     assert_eq!(request(&host, &mut module, 12, "/a/3"), Action::Continue);
     module.on_tick(ROOT);
     assert_eq!(host.metric("tiercel.l2_errors.kind.saturated"), 1);
+}
+
+/// A stored response as L2 holds it, received at `received_ms`.
+fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
+    let key = Key::new(format!("://{path}").as_bytes());
+    let meta = Meta {
+        status: 200,
+        stored_ms: received_ms,
+        fresh_until_ms: received_ms + 60_000,
+        ..Meta::default()
+    };
+    let fields = FieldsBuf::default().to_block();
+    let bytes = encode(&Entry::new(meta, key, fields, body.into()), usize::MAX);
+    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
+}
+
+#[test]
+fn a_late_answer_of_l2_takes_the_place_of_nothing_younger() {
+    let (host, mut module) = module();
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    // Meanwhile another request, about which L2 cannot be asked as well, brings a newer one.
+    assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Continue);
+    respond(&host, &mut module, 11, b"new");
+    reply(&host, &mut module, 1, &in_l2("/a/1", b"old", 999_000));
+    assert_eq!(*host.responses.borrow(), [(10, 200, b"new".to_vec())]);
+    request(&host, &mut module, 12, "/a/1");
+    assert_eq!(host.responses.borrow()[1], (12, 200, b"new".to_vec()));
+}
+
+#[test]
+fn what_is_too_much_to_store_in_l2_leaves_nothing_older_there() {
+    let (host, mut module) = module();
+    let l2 = json!({"cluster": "l2", "write_budget": "1B"});
+    let config = json!({"role": "cache", "l2": l2, "routes": [{"path": "/a/{id}", "ttl": "60s"}]});
+    configure(&host, &mut module, &config);
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    reply(&host, &mut module, 1, &in_l2("/a/1", b"old", 900_000));
+    assert_eq!(*host.resumed.borrow(), [10]);
+    respond(&host, &mut module, 10, b"new");
+    turn(&host, &mut module);
+    assert_eq!(host.calls.borrow().len(), 2);
+    assert!(host.calls.borrow()[1].starts_with(b"*2\r\n$3\r\nDEL"));
 }
 
 #[test]

@@ -123,17 +123,36 @@ fn a_condition_on_a_miss_makes_a_304_of_a_200() {
 #[test]
 fn an_emptied_body_stays_empty_though_it_is_not_stored() {
     let (host, mut module) = module();
+    configure(&host, &mut module, &json!({"role": "cache", "l1": {"max_entry": "300B"}}));
     request_with(&host, &mut module, 10, "/a", &[("if-none-match", "\"a\"")]);
     host.context.set(10);
-    host.set_fields(FieldMap::Response, &[OK, ETAG, ("cache-control", "no-store")]);
+    host.set_fields(FieldMap::Response, &[OK, ETAG, ("cache-control", "max-age=60")]);
     module.on_response_head(10, false);
     for ended in [false, false, true] {
-        host.set_buffer(Buffer::ResponseBody, b"piece");
-        module.on_response_body(10, 5, ended);
+        host.set_buffer(Buffer::ResponseBody, &[b'x'; 200]);
+        module.on_response_body(10, 200, ended);
         assert_eq!(host.buffers.borrow()[&Buffer::ResponseBody], b"");
     }
+    assert!(host.responses.borrow().is_empty());
     // The stream is forgotten: what comes then is somebody else's.
     host.set_buffer(Buffer::ResponseBody, b"piece");
     module.on_response_body(10, 5, true);
     assert_eq!(host.buffers.borrow()[&Buffer::ResponseBody], b"piece");
+}
+
+#[test]
+fn a_body_that_nobody_wants_is_not_waited_for_and_the_origin_tells_next_time() {
+    let (host, mut module) = module();
+    let condition = [("if-none-match", "\"a\"")];
+    request_with(&host, &mut module, 10, "/a", &condition);
+    assert!(changes(&host, 10).contains(&("if-none-match".into(), "(removed)".into())));
+    let fields = [OK, ETAG, ("cache-control", "no-store"), ("content-length", "2000000000")];
+    assert_eq!(respond_with(&host, &mut module, 10, &fields, b"piece"), Action::Pause);
+    assert_eq!(*host.responses.borrow(), [(10, 304, b"".to_vec())]);
+    request_with(&host, &mut module, 11, "/a", &condition);
+    assert_eq!(changes(&host, 11), []);
+    // Nor is a condition kept back where the request forbids to store.
+    request_with(&host, &mut module, 12, "/b", &[condition[0], ("cache-control", "no-store")]);
+    request_with(&host, &mut module, 13, "/b", &[condition[0], ("authorization", "Basic eA==")]);
+    assert_eq!((changes(&host, 12), changes(&host, 13)), (vec![], vec![]));
 }

@@ -37,11 +37,14 @@ impl<'a> Conditions<'a> {
         conditions
     }
 
-    /// Whether a GET or HEAD is answered 304 from a stored 200, received at `received_ms` (RFC
-    /// 9111, 4.3.2). `If-None-Match`, even a malformed one, leaves `If-Modified-Since` without
-    /// effect (RFC 9110, 13.1.3).
+    /// Whether a GET or HEAD is answered 304 in place of a 200 with the fields `stored` (RFC 9111,
+    /// 4.3.2). `If-None-Match`, even a malformed one, leaves `If-Modified-Since` without effect (RFC
+    /// 9110, 13.1.3).
+    ///
+    /// A 200 that was stored has a date without `Last-Modified`, too: its `Date`, or that of its
+    /// arrival, `received_ms`. One that just came has none.
     #[must_use]
-    pub fn not_modified(&self, stored: Fields<'_>, received_ms: u64, now_ms: u64) -> bool {
+    pub fn not_modified(&self, stored: Fields<'_>, received_ms: Option<u64>, now_ms: u64) -> bool {
         if self.none_match {
             let lines = || self.request.all(b"if-none-match");
             let known = |tag| etag::list(lines()).any(|listed| listed.is_weakly(tag));
@@ -52,7 +55,7 @@ impl<'a> Conditions<'a> {
         let modified = match stored.get(b"last-modified") {
             Some(modified) => read(modified),
             // An invalid Date may be replaced by the time of arrival (RFC 9110, 6.6.1).
-            None => stored.get(b"date").and_then(read).or(Some(received_ms)),
+            None => received_ms.map(|ms| stored.get(b"date").and_then(read).unwrap_or(ms)),
         };
         modified.is_some_and(|modified| modified <= since)
     }
@@ -106,7 +109,7 @@ mod tests {
     fn not_modified(request: List<'_>, stored: List<'_>) -> bool {
         let (request, stored) = (block(request), block(stored));
         let conditions = Conditions::read(Fields::new(&request));
-        conditions.not_modified(Fields::new(&stored), EARLY_MS, NOW)
+        conditions.not_modified(Fields::new(&stored), Some(EARLY_MS), NOW)
     }
 
     #[test]
@@ -152,6 +155,9 @@ mod tests {
         ] {
             assert_eq!(not_modified(&[(NAME, since)], stored), expected, "{since} {stored:?}");
         }
+        let (request, stored) = (block(&[(NAME, LATE)]), block(&[("date", EARLY)]));
+        let conditions = Conditions::read(Fields::new(&request));
+        assert!(!conditions.not_modified(Fields::new(&stored), None, NOW), "not stored");
         assert!(!not_modified(&[(NAME, EARLY), (NAME, EARLY)], &[DATED]), "several");
         assert!(!not_modified(&[(NAME, EARLY), (NAME, EARLY), (NAME, EARLY)], &[DATED]));
     }

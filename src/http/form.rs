@@ -43,7 +43,7 @@ pub fn form(request: Fields<'_>, stored: Stored<'_>, now_ms: u64) -> Form {
         return Form::Whole;
     }
     let conditions = Conditions::read(request);
-    if conditions.not_modified(stored.fields, stored.received_ms, now_ms) {
+    if conditions.not_modified(stored.fields, Some(stored.received_ms), now_ms) {
         return Form::NotModified;
     }
     match requested(request, stored.fields, stored.body.len(), now_ms) {

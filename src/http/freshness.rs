@@ -40,8 +40,8 @@ pub struct Times {
 pub struct Freshness {
     /// The freshness lifetime (4.2.1).
     pub lifetime_ms: u64,
-    /// The age it arrived with (4.2.3).
-    pub age_ms: u64,
+    /// What of it had passed on arrival.
+    pub spent_ms: u64,
 }
 
 /// The freshness of a response: `s-maxage`, `max-age`, `Expires`, the policy, the heuristic, in this
@@ -49,11 +49,12 @@ pub struct Freshness {
 #[must_use]
 pub fn freshness(head: &ResponseHead<'_>, policy: &Lifetime, times: Times) -> Option<Freshness> {
     let own = || explicit_ms(head, times).map(|ms| (ms, initial_age_ms(head, times)));
+    // The policy's own times begin here: a clock that runs late elsewhere must not end them before.
     let rule = || policy_ms(head.status, policy).map(|ms| (ms, age_value_ms(head)));
     let said = if policy.overrides { rule().or_else(own) } else { own().or_else(rule) };
     let guess = || heuristic_ms(head, policy, times).map(|ms| (ms, initial_age_ms(head, times)));
-    let (lifetime_ms, age_ms) = said.or_else(guess)?;
-    Some(Freshness { lifetime_ms, age_ms })
+    let (lifetime_ms, spent_ms) = said.or_else(guess)?;
+    Some(Freshness { lifetime_ms, spent_ms })
 }
 
 /// What the response itself says (4.2.1, 5.3).
@@ -90,17 +91,15 @@ fn heuristic_ms(head: &ResponseHead<'_>, policy: &Lifetime, times: Times) -> Opt
     Some((since / HEURISTIC_PART).min(HEURISTIC_MOST_MS))
 }
 
-/// `corrected_initial_age` (4.2.3). Dates have whole seconds, so what passed is counted in them.
-fn initial_age_ms(head: &ResponseHead<'_>, times: Times) -> u64 {
+/// `corrected_initial_age` (4.2.3), in ms. Dates have whole seconds, so what passed is counted in them.
+pub(super) fn initial_age_ms(head: &ResponseHead<'_>, times: Times) -> u64 {
     let date = head.date.and_then(|text| date::parse(text, times.received_ms));
     let apparent_s = date.map_or(0, |date| (times.received_ms / 1000).saturating_sub(date / 1000));
     let delay_ms = times.received_ms.saturating_sub(times.asked_ms);
     (apparent_s * 1000).max(age_value_ms(head) + delay_ms)
 }
 
-/// `age_value`: the first number of `Age`; what is no number says nothing (5.1). All that counts
-/// against the policy's own times, which begin here: a clock that runs late elsewhere must not end
-/// them before they begin.
+/// `age_value`: the first number of `Age`; what is no number says nothing (5.1).
 fn age_value_ms(head: &ResponseHead<'_>) -> u64 {
     let first = head.age.and_then(|text| text.split(|b| *b == b',').next());
     u64::from(first.and_then(delta_seconds).unwrap_or(0)) * 1000
@@ -124,7 +123,7 @@ mod tests {
         let bytes = block(&all);
         let head = ResponseHead::read(Fields::new(&bytes), &[]);
         let times = Times { asked_ms: NOW - 2_000, received_ms: NOW + 300 };
-        freshness(&head, policy, times).map(|f| (f.lifetime_ms / 1000, f.age_ms / 1000))
+        freshness(&head, policy, times).map(|f| (f.lifetime_ms / 1000, f.spent_ms / 1000))
     }
 
     #[test]

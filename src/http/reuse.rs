@@ -48,8 +48,9 @@ pub fn reuse(stored: Standing, wanted: &CacheControl) -> Reuse {
         let lasts = wanted.min_fresh.is_none_or(|least| stored.ttl_ms >= i64::from(least) * 1000);
         return if young && lasts { Reuse::Fresh } else { Reuse::Refused };
     }
-    let too_old = wanted.max_age.is_some_and(|most| stored.age_s > u64::from(most));
-    if stored.never_stale || wanted.min_fresh.is_some() || too_old && wanted.max_stale.is_none() {
+    // Unless max-stale is there too, max-age wants nothing stale (5.2.1.1).
+    let unwanted = wanted.max_age.is_some() && wanted.max_stale.is_none();
+    if stored.never_stale || wanted.min_fresh.is_some() || unwanted {
         return Reuse::Validate;
     }
     let within = |seconds: u32| stored.ttl_ms >= -1000 * i64::from(seconds);
@@ -121,6 +122,8 @@ mod tests {
         assert_eq!(check(-10, "", swr), Reuse::Refresh);
         assert_eq!(check(-11, "", swr), Reuse::Validate);
         assert_eq!(check(-5, "max-age=0", swr), Reuse::Validate);
+        assert_eq!(check(-5, "max-age=3600", swr), Reuse::Validate);
+        assert_eq!(check(-5, "max-age=3600, max-stale=1", swr), Reuse::Refresh);
         assert_eq!(check(-5, "no-cache", swr), Reuse::Validate);
         assert_eq!(check(0, "", |_| {}), Reuse::Validate);
     }

@@ -1,7 +1,7 @@
 //! Whether a response may be stored (RFC 9111, 3).
 
 use super::cache_control::FieldNames;
-use super::freshness::{Lifetime, Times, freshness, needs_no_time};
+use super::freshness::{Lifetime, Times, freshness, initial_age_ms, needs_no_time};
 use super::response::ResponseHead;
 use super::stored_fields::is_limited;
 use crate::closed_enum::closed_enum;
@@ -9,8 +9,7 @@ use crate::closed_enum::closed_enum;
 closed_enum! {
     /// Why a response is not stored.
     pub enum NotStored {
-        /// A status that is never stored: not final; 206, 304 and 416, which answer fields that are not
-        /// part of a key; or one that must be understood and is not.
+        /// A status that is never stored, or one that must be understood and is not.
         Status => "status",
         /// `no-store`.
         NoStore => "no_store",
@@ -67,6 +66,13 @@ const UNDERSTOOD: [u16; 33] = [
     200, 201, 202, 203, 204, 205, 300, 301, 302, 303, 307, 308, 400, 401, 402, 403, 404, 405, 406,
     408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 500, 501, 502, 503,
 ];
+
+/// Whether no response with this status is stored: 206, 304 and 416 answer fields that are not part
+/// of a key, and 428, 429, 431 and 511 tell one client what it did (RFC 6585, 3 to 6).
+#[must_use]
+pub const fn is_never_stored(status: u16) -> bool {
+    !matches!(status, 200..=599) || matches!(status, 206 | 304 | 416 | 428 | 429 | 431 | 511)
+}
 
 /// What the policy says of a response.
 #[derive(Clone, Debug, Default)]
@@ -133,10 +139,7 @@ pub fn storable(
     if asked.no_store {
         return Err(NotStored::RequestNoStore);
     }
-    if !(200..=599).contains(&head.status)
-        || matches!(head.status, 206 | 304 | 416)
-        || directives.must_understand && !understood
-    {
+    if is_never_stored(head.status) || directives.must_understand && !understood {
         return Err(NotStored::Status);
     }
     // 5.2.2.3: whoever understands the status lets must-understand win over no-store.
@@ -156,17 +159,17 @@ pub fn storable(
     }
     let no_cache = directives.no_cache == Some(FieldNames::All);
     let found = freshness(head, &rule.lifetime, times);
-    let (lifetime_ms, age_ms) = match found {
-        Some(found) if !no_cache => (found.lifetime_ms, found.age_ms),
-        Some(found) => (0, found.age_ms),
+    let (lifetime_ms, spent_ms) = match found {
+        Some(found) if !no_cache => (found.lifetime_ms, found.spent_ms),
+        Some(found) => (0, found.spent_ms),
         None if no_cache && needs_no_time(head) => (0, 0),
         None => return Err(NotStored::NoFreshness),
     };
     let never_stale = no_cache || revalidate || directives.proxy_revalidate;
     let seconds = |said: Option<u32>, policy| if never_stale { 0 } else { said.unwrap_or(policy) };
     let storable = Storable {
-        age_s: u32::try_from(age_ms / 1000).unwrap_or(u32::MAX),
-        fresh_until_ms: times.received_ms.saturating_add(lifetime_ms).saturating_sub(age_ms),
+        age_s: u32::try_from(initial_age_ms(head, times) / 1000).unwrap_or(u32::MAX),
+        fresh_until_ms: times.received_ms.saturating_add(lifetime_ms).saturating_sub(spent_ms),
         stale_while_revalidate_s: seconds(
             directives.stale_while_revalidate,
             rule.stale_while_revalidate_s,
@@ -222,6 +225,10 @@ mod tests {
             (&[FRESH, (":status", "206")], Some(NotStored::Status)),
             (&[FRESH, (":status", "304")], Some(NotStored::Status)),
             (&[FRESH, (":status", "416")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "428")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "429")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "431")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "511")], Some(NotStored::Status)),
             (&[FRESH, (":status", "103")], Some(NotStored::Status)),
             (&[FRESH, (":status", "x")], Some(NotStored::Status)),
             (

@@ -71,11 +71,16 @@ impl<'a> Excluded<'a> {
         names.any(|listed| listed.trim_ascii().eq_ignore_ascii_case(name))
     }
 
+    /// The fields that are stored, as they came.
+    pub fn kept(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.head.fields.iter().filter(|(name, _)| !self.contains(name))
+    }
+
     /// Collects the fields that are stored (cleared first). One without `Date` gets the time it was
     /// received (RFC 9110, 6.6.1): Envoy would add the time of each hit.
     pub fn stored_fields(&self, out: &mut FieldsBuf, received_ms: u64) {
         out.clear();
-        for (name, value) in self.head.fields.iter().filter(|(name, _)| !self.contains(name)) {
+        for (name, value) in self.kept() {
             if name == b"vary" && self.cookies_ignored {
                 without_cookie(out, value);
             } else {

@@ -68,8 +68,8 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
             judgement.age_s = Some(found.entry.age_s(found.now_ms));
             return judgement;
         }
-        Begin::Bypass(reason, _) => panic!("no request of a case is bypassed: {reason:?}"),
         Begin::Miss(exchange) => exchange,
+        other => panic!("no request of a case is bypassed: {other:?}"),
     };
     if case.second.method == "HEAD" {
         return judgement;

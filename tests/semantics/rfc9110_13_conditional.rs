@@ -96,6 +96,57 @@ fn rfc9110_13_1_on_a_miss_the_cache_is_filled_all_the_same() {
 }
 
 #[test]
+fn rfc9110_13_1_where_nothing_is_stored_the_origin_tells() {
+    let (envoy, script) = Scene::scripted(
+        "13-1-unstored",
+        |_| {},
+        |asked| {
+            let fields = [
+                ("cache-control", "private"),
+                ("etag", "\"a\""),
+                ("x-app", "1"),
+                ("age", "7"),
+                ("set-cookie", "a=b"),
+            ];
+            let same = asked.field("if-none-match") == Some("\"a\"");
+            reply(if same { 304 } else { 200 }, &fields, &"x".repeat(100_000))
+        },
+    );
+    let mut client: Client = envoy.client();
+    let same = [("if-none-match", "\"a\"")];
+    for (n, seen) in [None, Some("\"a\""), Some("\"a\"")].into_iter().enumerate() {
+        let response = get_with(&mut client, "/a", &same);
+        assert_eq!((response.status, text(&response)), (304, ""), "{n}: {response:?}");
+        for (name, value) in
+            [("x-app", "1"), ("etag", "\"a\""), ("age", "7"), ("set-cookie", "a=b")]
+        {
+            assert_eq!(response.field(name), Some(value), "{n}: {response:?}");
+        }
+        let statuses = response.fields.iter().filter(|(name, _)| name == "cache-status").count();
+        assert!(statuses == 1 && response.cache_status().starts_with("tiercel; fwd=uri-miss"));
+        assert_eq!(script.asked().last().unwrap().field("if-none-match"), seen, "{n}");
+    }
+    assert_eq!(get_with(&mut client, "/a", &[("if-none-match", "\"b\"")]).status, 200);
+}
+
+#[test]
+fn rfc9110_13_1_3_a_response_that_just_came_has_no_date_but_its_last_modified() {
+    let (envoy, _script) = Scene::scripted(
+        "13-1-3-date",
+        |_| {},
+        |asked| {
+            let store = if asked.target == "/no" { "no-store" } else { "max-age=60" };
+            reply(200, &[("date", MODIFIED), ("cache-control", store), ("age", "0")], "new")
+        },
+    );
+    let mut client = envoy.client();
+    for path in ["/no", "/yes"] {
+        let response = get_with(&mut client, path, &[("if-modified-since", LATER)]);
+        assert_eq!((response.status, text(&response)), (200, "new"), "{path}: {response:?}");
+    }
+}
+
+#[test]
 fn rfc9110_13_1_1_what_only_origins_can_tell_is_left_to_them() {
     let (envoy, script) = Scene::scripted("13-1-1", |_| {}, |_| reply(200, &FIELDS, "body"));
     let mut client = envoy.client();

@@ -47,6 +47,42 @@ fn rfc9110_14_2_ranges_are_answered_from_the_cache() {
 }
 
 #[test]
+fn rfc9110_14_2_parts_of_dated_and_digested_responses() {
+    const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const STORED: [(&str, &str); 6] = [
+        ("cache-control", "max-age=2000000000"),
+        ("last-modified", MODIFIED),
+        ("date", "Mon, 07 Nov 1994 08:49:37 GMT"),
+        ("content-digest", "sha-256=:AA==:"),
+        ("repr-digest", "sha-256=:AA==:"),
+        ("content-md5", "AA=="),
+    ];
+    let (envoy, _script) = Scene::scripted("14-2-dated", |_| {}, |_| reply(200, &STORED, BODY));
+    let mut client = envoy.client();
+    client.get("/a");
+    for (range, if_range, status) in [
+        ("bytes=0-1", MODIFIED, 206),
+        ("bytes=0-1", "Sunday, 06-Nov-94 08:49:37 GMT", 206),
+        ("bytes=0-1, 5-6", MODIFIED, 206),
+        ("bytes=0-1", "Mon, 07 Nov 1994 08:49:37 GMT", 200), // exact, not "not later than"
+        ("bytes=0-1", "\"a\"", 200),
+    ] {
+        let response = get_with(&mut client, "/a", &[("range", range), ("if-range", if_range)]);
+        assert!(response.is_hit() && response.status == status, "{if_range}: {response:?}");
+        // RFC 9530: of the content at hand, and of the representation.
+        for (name, kept) in
+            [("content-digest", false), ("content-md5", false), ("repr-digest", true)]
+        {
+            assert_eq!(
+                response.field(name).is_some(),
+                kept || status == 200,
+                "{name} {response:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn rfc9110_14_2_a_partial_answer_never_becomes_the_whole() {
     let (envoy, script) = Scene::scripted(
         "14-2-partial",

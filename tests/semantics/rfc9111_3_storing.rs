@@ -22,12 +22,20 @@ fn rfc9111_3_what_may_be_stored_and_what_not() {
         (503, &[fresh], None),
         (299, &[fresh], None), // unknown, but final and with explicit freshness
         (206, &[fresh, "content-range: bytes 0-5/6"], Some("status")),
+        (416, &[fresh, "content-range: bytes */6"], Some("status")),
+        // RFC 6585: they tell one client what it did.
+        (428, &[fresh], Some("status")),
+        (429, &[fresh], Some("status")),
+        (431, &[fresh], Some("status")),
+        (511, &[fresh], Some("status")),
         (200, &[], Some("no_freshness")),
         (404, &[], Some("no_freshness")),
         (200, &["cache-control: public"], Some("no_freshness")), // no heuristics by itself
         (200, &["last-modified: Sun, 06 Nov 1994 08:49:37 GMT"], Some("no_freshness")),
         (200, &["cache-control: no-store, max-age=60"], Some("no_store")),
         (200, &["cache-control: max-age=60", "cache-control: NO-STORE"], Some("no_store")),
+        (200, &["cache-control: max-age=60, x=\"never closed, no-store"], Some("no_store")),
+        (200, &["cache-control: max-age=60, x=\"a, no-store, b\""], None),
         (200, &["cache-control: private, max-age=60"], Some("private")),
         (200, &["cache-control: no-cache, max-age=60"], Some("no_cache")),
         (200, &["cache-control: max-age=0"], Some("stale")),
@@ -146,6 +154,29 @@ fn rfc9111_4_2_2_heuristics_and_overrides_only_where_a_route_says_so() {
     );
     let mut client = envoy.client();
     let old = "last-modified: Sun, 06 Nov 1994 08:49:37 GMT";
+    // RFC 9110, 15.1: which statuses may be guessed about.
+    for (status, guessed) in [
+        (203, true),
+        (204, true),
+        (300, true),
+        (301, true),
+        (308, true),
+        (404, true),
+        (405, true),
+        (410, true),
+        (414, true),
+        (501, true),
+        (201, false),
+        (302, false),
+        (307, false),
+        (400, false),
+        (403, false),
+        (500, false),
+    ] {
+        let path = target(&format!("/guess/{status}"), status, &[old]);
+        client.get(&path);
+        assert_eq!(client.get(&path).is_hit(), guessed, "{status}");
+    }
     for (path, fields, ttl) in [
         ("/guess/a", &[old][..], Some("ttl=86")),
         ("/guess/b", &[], None),

@@ -3,8 +3,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::{by_query, target};
-use crate::harness::Scene;
+use super::{always, by_query, target};
+use crate::harness::{Envoy, Scene, Script};
 
 /// The seconds after `name=` in a `Cache-Status`, or the value of a field.
 fn seconds(text: &str) -> i64 {
@@ -70,6 +70,20 @@ fn rfc9111_4_2_1_lifetimes_and_5_1_ages() {
 }
 
 #[test]
+fn rfc9111_4_2_3_age_is_told_as_it_is_whatever_the_policy_counts() {
+    let (envoy, _script) = Scene::scripted(
+        "4-2-3-policy",
+        |config| config["routes"] = serde_json::json!([{"path": "/{*rest}", "ttl": "60s"}]),
+        by_query(),
+    );
+    let mut client = envoy.client();
+    let path = target("/a", 200, &["date: Sun, 06 Nov 1994 08:49:37 GMT"]);
+    client.get(&path);
+    let hit = client.get(&path);
+    assert!(hit.is_hit() && seconds(hit.field("age").unwrap()) > 1_000_000_000, "{hit:?}");
+}
+
+#[test]
 fn rfc9110_6_6_1_a_date_is_kept_or_made() {
     let (envoy, _script) = Scene::scripted("6-6-1-date", |_| {}, by_query());
     let mut client = envoy.client();
@@ -83,4 +97,29 @@ fn rfc9110_6_6_1_a_date_is_kept_or_made() {
     let first = client.get(&path);
     sleep(Duration::from_millis(1_100));
     assert_eq!(client.get(&path).field("date"), first.field("date"));
+}
+
+#[test]
+fn rfc9111_4_2_3_a_clock_that_jumps_makes_nothing_fresh_that_may_be_old() {
+    let scene = Scene::new("4-2-3-clock");
+    let script = Script::start(always(&[("cache-control", "max-age=600")]));
+    let builder = Envoy::builder("minimal.yaml").origin(script.port);
+    let envoy = builder.config(crate::harness::scene::no_routes).own_clock().start(&scene);
+    let mut client = envoy.client();
+    client.get("/a");
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && super::text(&hit) == "body 1");
+    // On: what time passed counts.
+    envoy.set_clock(300);
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && (300..320).contains(&seconds(hit.field("age").unwrap())), "{hit:?}");
+    envoy.set_clock(3_600);
+    assert_eq!(client.get("/a").cache_status(), "tiercel; fwd=stale; fwd-status=200; stored");
+    assert!(client.get("/a").is_hit());
+    // Back: how old it is cannot be told, so it is asked for; and what comes then is as good as any.
+    envoy.set_clock(-3_600);
+    assert_eq!(client.get("/a").cache_status(), "tiercel; fwd=stale; fwd-status=200; stored");
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && super::text(&hit) == "body 3", "{hit:?}");
+    assert_eq!(script.asked().len(), 3);
 }

@@ -208,6 +208,76 @@ fn an_etag_made_here_is_not_shown_to_the_origin() {
 }
 
 #[test]
+fn rfc9111_3_1_a_304_brings_nothing_that_may_not_be_stored() {
+    let (envoy, script) = Scene::scripted(
+        "3-1-304",
+        |config| config["routes"] = json!([{"path": "/ignored", "cookies": "ignore"}]),
+        |_| None,
+    );
+    let mut client = envoy.client();
+    for (path, stored) in [
+        ("/a", "max-age=0, no-cache=\"set-cookie\", private=\"x-user\""),
+        ("/ignored", "max-age=0, private=\"x-user\""),
+    ] {
+        script.becomes(move |_| {
+            let vary = ("vary", "cookie");
+            let fields = [("cache-control", stored), ("etag", "\"a\""), vary];
+            reply(200, &fields[..if path == "/a" { 2 } else { 3 }], "body")
+        });
+        client.get(path);
+        // It is the victim's own, and says nothing of who may see it.
+        script.becomes(|_| {
+            let fields = [
+                ("etag", "\"a\""),
+                ("set-cookie", "sid=victim"),
+                ("x-user", "victim"),
+                ("vary", "Cookie"),
+                ("connection", "x-hop"),
+                ("x-hop", "1"),
+                ("x-new", "1"),
+            ];
+            reply(304, &fields[..], "")
+        });
+        client.get(path);
+        script.becomes(|_| None);
+        let stale = get_with(&mut client, path, &[("cache-control", "stale-if-error=60")]);
+        if path == "/a" {
+            // Varies by Cookie now, by which it was not told apart.
+            assert_eq!(stale.status, 503, "{stale:?}");
+            continue;
+        }
+        assert_eq!((stale.status, stale.field("x-new")), (200, Some("1")), "{stale:?}");
+        for name in ["set-cookie", "x-user", "vary", "x-hop"] {
+            assert_eq!(stale.field(name), None, "{name}");
+        }
+    }
+}
+
+#[test]
+fn rfc9110_6_6_1_a_304_without_a_date_came_now() {
+    const FUTURE: &str = "Sun, 06 Nov 2094 08:49:37 GMT";
+    let (envoy, script) = Scene::scripted(
+        "6-6-1-304",
+        |_| {},
+        |_| {
+            reply(
+                200,
+                &[("date", FUTURE), ("cache-control", "no-cache"), ("etag", "\"a\"")],
+                "body",
+            )
+        },
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    script.becomes(|_| reply(304, &[("etag", "\"a\""), ("age", "500")], ""));
+    let validated = client.get("/a");
+    assert!(validated.cache_status().ends_with("stored; detail=revalidated"), "{validated:?}");
+    assert!(validated.field("date").is_some_and(|date| date != FUTURE), "{validated:?}");
+    // 5.1: what it was when the origin said so.
+    assert_eq!(validated.field("age"), Some("500"));
+}
+
+#[test]
 fn rfc9111_3_2_a_304_may_say_what_is_no_longer_to_be_stored() {
     const TAG: (&str, &str) = ("etag", "\"a\"");
     let (envoy, script) = Scene::scripted("3-2-304", |_| {}, |_| None);

@@ -7,7 +7,9 @@ use crate::harness::{Scene, eventually};
 
 #[test]
 fn rfc9111_5_2_1_directives_of_requests() {
-    let (envoy, _script) = Scene::scripted("5-2-1", |_| {}, by_query());
+    let with_origin =
+        |config: &mut serde_json::Value| config["origin"] = json!({"cluster": "origin"});
+    let (envoy, _script) = Scene::scripted("5-2-1", with_origin, by_query());
     let mut client = envoy.client();
     let (fresh, stale) = ("cache-control: max-age=100", "cache-control: max-age=50");
     for (n, (stored, age, request, status)) in [
@@ -26,6 +28,9 @@ fn rfc9111_5_2_1_directives_of_requests() {
         ("cache-control: max-age=50, must-revalidate", 60, "max-stale", "fwd=stale"),
         ("cache-control: max-age=50, proxy-revalidate", 60, "max-stale", "fwd=stale"),
         ("cache-control: s-maxage=50", 60, "max-stale", "fwd=stale"),
+        // 5.2.1.1: whoever names an age wants nothing stale.
+        ("cache-control: max-age=50, stale-while-revalidate=99", 60, "", "hit; ttl=-1"),
+        ("cache-control: max-age=50, stale-while-revalidate=99", 60, "max-age=99", "fwd=stale"),
     ]
     .into_iter()
     .enumerate()
@@ -53,10 +58,13 @@ fn rfc9111_5_2_1_7_only_if_cached() {
     let only = [("cache-control", "only-if-cached")];
     let none = get_with(&mut client, "/a", &only);
     assert_eq!((none.status, none.cache_status()), (504, "tiercel; detail=only_if_cached"));
+    // Nor is there anything for a request that the cache does not answer.
+    let bypass = get_with(&mut client, "/a", &[only[0], ("cookie", "a=b")]);
+    assert_eq!((bypass.status, bypass.cache_status()), (504, "tiercel; detail=only_if_cached"));
     assert!(script.asked().is_empty());
     client.get("/a");
     assert!(get_with(&mut client, "/a", &only).is_hit());
-    envoy.expect_metric("tiercel_requests{outcome=\"only_if_cached\"}", 1);
+    envoy.expect_metric("tiercel_requests{outcome=\"only_if_cached\"}", 2);
 }
 
 #[test]

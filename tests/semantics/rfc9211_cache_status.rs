@@ -19,6 +19,22 @@ fn rfc9211_2_6_the_key_only_if_configured() {
     assert!(client.get("/a?x=%22").cache_status().ends_with(&format!("detail=l1{key}")));
 }
 
+#[test]
+fn rfc9211_2_6_a_variant_has_the_key_of_its_resource() {
+    let (envoy, _script) = Scene::scripted(
+        "9211-key-vary",
+        |config| config["headers"] = json!({"cache_status_key": true, "x_cache_key": true}),
+        always(&[("cache-control", "max-age=60"), ("vary", "accept")]),
+    );
+    let mut client = envoy.client();
+    let (miss, hit) = (client.get("/a"), client.get("/a"));
+    assert!(hit.is_hit() && hit.field("x-cache-key").is_some());
+    assert_eq!(hit.field("x-cache-key"), miss.field("x-cache-key"));
+    for response in [miss, hit] {
+        assert!(response.cache_status().ends_with("; key=\"http://api.test/a\""), "{response:?}");
+    }
+}
+
 /// RFC 9211, 2: each cache adds its own member behind those nearer to the origin.
 #[test]
 fn rfc9211_2_members_of_other_caches_stay_on_a_miss_and_are_not_stored() {
