@@ -181,11 +181,14 @@ impl Check<'_> {
             self.names(&format!("{path}.query.include"), &query.include);
             self.names(&format!("{path}.query.require"), &query.require);
             self.names(&format!("{path}.query.ids"), &query.ids);
-            for (index, name) in query.ids.iter().enumerate() {
-                if !query.include.contains(name) && !query.require.contains(name) {
+            // What picks the rule must tell its resources from those of another.
+            for (of, names) in [("query.ids", &query.ids), ("with_query", &route.with_query)] {
+                let known = |name| query.include.contains(name) || query.require.contains(name);
+                let others = names.iter().enumerate().filter(|(_, name)| !known(name));
+                for (index, name) in others.filter(|(_, name)| !name.is_empty()) {
                     self.fail(
-                        &format!("{path}.query.ids[{index}]"),
-                        &format!("{name:?} is neither in include nor in require"),
+                        &format!("{path}.{of}[{index}]"),
+                        &format!("{name:?} is neither in query.include nor in query.require"),
                     );
                 }
             }

@@ -387,7 +387,8 @@ pub struct Route {
     pub path: String,
     /// Methods; none means `GET`, and `GET` covers `HEAD`.
     pub methods: Vec<String>,
-    /// The rule is only for requests that carry each of these query parameters, not empty.
+    /// The rule is only for requests that carry each of these query parameters, not empty. If it has
+    /// `query`, that must name them too.
     pub with_query: Vec<String>,
     /// Passes requests straight through.
     pub bypass: bool,

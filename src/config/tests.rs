@@ -30,7 +30,7 @@ fn what_must_be_there_and_fit() {
             {"methods": ["post"], "path": "/x"},
             7,
             {"path": "/y", "negative": {"statuses": ["x", 200, 429]}, "query": {"include": [""]}},
-            {"path": "/z", "with_query": [""], "query": {"ids": ["gid"], "require": ["id"]}},
+            {"path": "/z", "with_query": ["", "mode"], "query": {"ids": ["gid"], "require": ["id"]}},
             {},
         ],
     }));
@@ -63,13 +63,14 @@ fn what_must_be_there_and_fit() {
         "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
         "routes[3].negative.statuses[2]: 429 must not be stored by a cache (RFC 6585)",
         "routes[3].query.include[0]: is empty",
-        "routes[4].query.ids[0]: \"gid\" is neither in include nor in require",
+        "routes[4].query.ids[0]: \"gid\" is neither in query.include nor in query.require",
+        "routes[4].with_query[1]: \"mode\" is neither in query.include nor in query.require",
         "routes[4].with_query[0]: is empty",
         "routes[5].path: is required: a path",
     ] {
         assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
     }
-    assert_eq!(found.len(), 31, "{found:#?}");
+    assert_eq!(found.len(), 32, "{found:#?}");
 }
 
 #[test]
