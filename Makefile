@@ -8,11 +8,13 @@ ENVOY_VERSION := 1.40.0
 WASM_BINDGEN_VERSION := 0.2.130
 CARGO_DENY_VERSION := 0.20.2
 CARGO_MACHETE_VERSION := 0.9.2
+CACHE_TESTS_VERSION := 0.4.5
 PACKAGES := redis-server redis-tools nginx-light varnish wrk nodejs python3-venv gcc
 
 MODULE := target/wasm32-wasip1/release/tiercel.wasm
 VENV := .tools/venv
 ENVOY := $(VENV)/bin/envoy
+CACHE_TESTS := .tools/cache-tests/node_modules/http-cache-tests
 RUNNER := CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=wasm-bindgen-test-runner
 # As cargo-fuzz has them, on the stable toolchain: coverage for libFuzzer, and checked arithmetic.
 FUZZ_SECONDS ?= 20
@@ -21,7 +23,7 @@ FUZZ_FLAGS := --cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help setup wasm run test lint unit unit-wasm e2e schema fuzz drill bench clean
+.PHONY: help setup wasm run test lint unit unit-wasm e2e schema fuzz conformance drill bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +95,13 @@ fuzz: ## Fuzz every parser, FUZZ_SECONDS (20) each
 			-max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1024 -timeout=20 >target/fuzz/$$target.log 2>&1 \
 			|| { tail -30 target/fuzz/$$target.log; echo "$$target: see target/fuzz/$$target.log" >&2; exit 1; }; \
 		echo "$$target: $$(grep -a '^Done' target/fuzz/$$target.log)"; done
+
+conformance: wasm ## The tests of cache-tests.fyi on Envoy with the module; target/conformance/summary.json
+	@grep -qs '"version": "$(CACHE_TESTS_VERSION)"' $(CACHE_TESTS)/package.json || { \
+		command -v npm >/dev/null || { echo "npm is missing: it installs http-cache-tests" >&2; exit 1; }; \
+		echo "installing http-cache-tests $(CACHE_TESTS_VERSION)"; mkdir -p .tools/cache-tests; \
+		npm install --silent --no-audit --no-fund --no-save --no-package-lock --prefix .tools/cache-tests http-cache-tests@$(CACHE_TESTS_VERSION); }
+	@node tests/conformance/run.mjs $(CACHE_TESTS) $(ENVOY)
 
 drill: wasm ## Timed load and fault drills: minutes; target/drill/summary.json
 	cargo build --quiet --release --example demo_origin

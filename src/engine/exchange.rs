@@ -90,7 +90,7 @@ pub struct Exchange {
     /// What is stored and cannot be served as it stands: stale, or not what the client wants.
     pub(super) stored: Option<Rc<Entry>>,
     /// The resource's generation when it was asked for.
-    pub(super) generation: u32,
+    pub(super) generation: u16,
     /// When the origin was asked, in ms since the epoch.
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.

@@ -4,6 +4,16 @@
 use super::etag::EntityTag;
 use super::fields::{Fields, FieldsBuf};
 
+/// Fields that say how the bytes of a body are to be read, and what they come to.
+const OF_THE_BYTES: [&[u8]; 6] = [
+    b"content-digest",
+    b"content-encoding",
+    b"content-length",
+    b"content-md5",
+    b"content-range",
+    b"repr-digest",
+];
+
 /// What a cache sends to validate a stored response (RFC 9111, 4.3.1), as the origin wrote it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Validators<'a> {
@@ -61,8 +71,8 @@ pub fn head_agrees(stored: Fields<'_>, stored_body_len: u64, update: Fields<'_>)
 /// new ones follow.
 ///
 /// `excluded` names what is not stored either (3.1), before or now: hop-by-hop fields, and those that
-/// `no-cache` or `private` names. `Content-Length` is never updated, nor are `Content-Encoding` and
-/// `Content-Range`, without which the stored bytes could not be read.
+/// `no-cache` or `private` names. What tells of the stored bytes is never updated: `Content-Length`, what
+/// they are read by, and their digests.
 ///
 /// For n fields in all this takes n log n steps.
 pub fn freshen(
@@ -72,11 +82,8 @@ pub fn freshen(
     excluded: impl Fn(&[u8]) -> bool,
 ) {
     out.clear();
-    let kept = |name: &[u8]| {
-        matches!(name, b"content-length" | b"content-encoding" | b"content-range")
-            || name.starts_with(b":")
-            || excluded(name)
-    };
+    let kept =
+        |name: &[u8]| OF_THE_BYTES.contains(&name) || name.starts_with(b":") || excluded(name);
     // Sorted by name, the lines of one in their order; the first tells whether they are written.
     let mut updates: Vec<_> =
         update.iter().filter(|(name, _)| !kept(name)).map(|line| (line, false)).collect();
@@ -210,6 +217,7 @@ mod tests {
             ("content-length", "0"),
             ("content-encoding", "br"),
             ("content-range", "bytes 0-1/2"),
+            ("content-md5", "AA=="),
             ("content-type", "text/html"),
             ("x", "4"),
             ("connection", "close"),
