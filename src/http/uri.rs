@@ -47,8 +47,10 @@ fn until<'a>(text: &'a [u8], ends: &[u8]) -> &'a [u8] {
     text.split(|b| ends.contains(b)).next().unwrap_or_default()
 }
 
+/// Host and port, without the user and without a default port.
 fn host<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
     let port: &[u8] = if scheme.eq_ignore_ascii_case(b"https") { b":443" } else { b":80" };
+    let authority = authority.rsplit(|b| *b == b'@').next().unwrap_or_default();
     authority.strip_suffix(port).unwrap_or(authority)
 }
 
@@ -94,6 +96,8 @@ mod tests {
             ("HTTP://API.test:80/x", Some("/x")),
             ("http://api.test", Some("/")),
             ("http://api.test?q", Some("/?q")),
+            ("http://user:pw@api.test/x", Some("/x")),
+            ("http://api.test@evil.test/x", None),
             ("//api.test/x", Some("/x")),
             ("https://api.test/x", None),
             ("http://api.test:81/x", None),
