@@ -108,7 +108,9 @@ impl Exchange {
     ) {
         let Some(stored) = &self.stored else { return };
         // Any other error may be this client's alone.
-        let replaces = matches!(head.status, 200..=399 | 404 | 410);
+        let replaces = matches!(head.status, 200..=399 | 404 | 410)
+            && (reason.is_of_the_response()
+                || matches!(reason, NotStored::TooLarge | NotStored::FillBudget));
         let of_head = reason == NotStored::Method;
         if of_head && head.status == 200 {
             // RFC 9111, 4.3.5.
@@ -118,7 +120,7 @@ impl Exchange {
             } else {
                 worker.invalidate(&self.key, stored.key());
             }
-        } else if !of_head && reason.is_of_the_response() && replaces {
+        } else if !of_head && replaces {
             worker.invalidate(&self.key, stored.key());
         }
     }

@@ -77,6 +77,18 @@ fn an_error_is_hidden_where_that_is_allowed() {
 }
 
 #[test]
+fn a_newer_response_that_is_too_large_leaves_no_older_one() {
+    let (host, mut module) = stored("stale-if-error=60");
+    request(&host, &mut module, 11, "/a");
+    let fields = [OK, ("cache-control", "max-age=60"), ("content-length", "2000000000")];
+    assert_eq!(respond_with(&host, &mut module, 11, &fields, b"piece"), Action::Continue);
+    request(&host, &mut module, 12, "/a");
+    assert_eq!(changes(&host, 12), []);
+    let action = respond_with(&host, &mut module, 12, &[(":status", "503")], b"sorry");
+    assert_eq!(action, Action::Continue);
+}
+
+#[test]
 fn one_refresh_at_a_time_whatever_becomes_of_it() {
     let (host, mut module) = stored("stale-while-revalidate=60");
     let ask = |module: &mut _, context| {
