@@ -14,19 +14,30 @@ use crate::http::stored_fields::Excluded;
 use crate::http::validation;
 
 impl Exchange {
-    /// The origin says by `head`, a 304 or what `HEAD` got, that `stored` is still good (RFC 9111, 4.3.4).
-    /// Returns it as it is now, and whether it is stored so.
-    pub(super) fn freshen(
+    /// The origin says by a 304 that `stored` is still good (RFC 9111, 4.3.4). Returns it as it is now, and
+    /// whether it is stored so.
+    pub(super) fn validated(
         &self,
         stored: &Rc<Entry>,
         head: &ResponseHead<'_>,
         now_ms: u64,
         worker: &mut Worker,
     ) -> (Rc<Entry>, bool) {
-        if !validation::selects(Fields::new(&stored.fields_of_origin()), head.fields) {
-            worker.invalidate(&self.key, stored.key());
-            return (Rc::clone(stored), false);
+        if validation::selects(Fields::new(&stored.fields_of_origin()), head.fields) {
+            return self.freshen(stored, head, now_ms, worker);
         }
+        worker.invalidate(&self.key, stored.key());
+        (Rc::clone(stored), false)
+    }
+
+    /// Updates `stored` by a response that is about it.
+    fn freshen(
+        &self,
+        stored: &Rc<Entry>,
+        head: &ResponseHead<'_>,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> (Rc<Entry>, bool) {
         let block = self.updated_fields(stored, head, now_ms);
         let mut updated = ResponseHead::read(Fields::new(&block), &self.policy.targets);
         updated.status = stored.meta().status;

@@ -149,7 +149,7 @@ impl Exchange {
     ) -> Option<(Rc<Entry>, Outcome, bool)> {
         let stored = Rc::clone(self.stored.as_ref()?);
         if head.status == 304 && self.validating {
-            let (entry, kept) = self.freshen(&stored, head, now_ms, worker);
+            let (entry, kept) = self.validated(&stored, head, now_ms, worker);
             return Some((entry, Outcome::Revalidated, kept));
         }
         // Whoever wants to hear the origin hears its errors, too.

@@ -147,6 +147,11 @@ fn rfc9111_4_3_5_head_freshens_or_invalidates() {
     assert_eq!(head.cache_status(), "tiercel; fwd=stale; fwd-status=200; detail=method");
     let hit = client.get("/a");
     assert!(hit.is_hit() && text(&hit) == "body", "{hit:?}");
+    // One that names no validator disagrees in none.
+    script.becomes(|_| reply(200, &[("cache-control", "max-age=60"), ("x-head", "1")], "body"));
+    client.request("HEAD", "/a", &[("cache-control", "no-cache")], b"");
+    let hit = client.get("/a");
+    assert!(hit.is_hit() && hit.field("x-head") == Some("1"), "{hit:?}");
     // Another entity tag, another length: what is stored is stale, however fresh it was.
     for (fields, body) in
         [(&[("etag", "\"b\"")][..], "body"), (&[("etag", "\"a\"")], "longer body")]
