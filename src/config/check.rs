@@ -69,6 +69,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         cache_status_key: config.headers.cache_status_key,
         not_stored: check.fields("headers.not_stored", &config.headers.not_stored),
         targets: check.targets(&config.targets),
+        forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
         keyed: check.keyed(keyed),
         distrusted: FieldSet::new(distrusted),
         variants: check.variants(&config.vary),
@@ -150,7 +151,7 @@ impl Check<'_> {
         for (index, status) in negative.statuses.iter().enumerate() {
             // Above these, what Envoy says itself could not be told from what the origin says.
             let message = match status {
-                400..=499 if is_never_stored(*status) => "must not be stored by a cache (RFC 6585)",
+                400..=499 if is_never_stored(*status) => "must not be stored by a shared cache",
                 400..=499 => continue,
                 _ => "is not a negative status (400 to 499)",
             };

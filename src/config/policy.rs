@@ -43,6 +43,8 @@ pub struct Policy {
     pub keyed: Option<Names>,
     /// Request fields that keep a request from the cache.
     pub distrusted: FieldSet,
+    /// Whether `X-Forwarded-Proto` is one of those that every resource varies by.
+    pub forwarded_scheme_keyed: bool,
     /// What is kept of a resource whose responses vary.
     pub variants: Bounds,
     /// What counts of request fields.

@@ -178,6 +178,8 @@ impl Default for Key {
         let distrusted = [
             "Forwarded",
             "Front-End-Https",
+            "X-Envoy-Original-Host",
+            "X-Envoy-Original-Path",
             "X-Forwarded-Host",
             "X-Forwarded-Path",
             "X-Forwarded-Port",

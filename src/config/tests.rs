@@ -61,7 +61,7 @@ fn what_must_be_there_and_fit() {
         "routes[2]: invalid type: integer `7`, expected struct Route",
         "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
         "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
-        "routes[3].negative.statuses[2]: 429 must not be stored by a cache (RFC 6585)",
+        "routes[3].negative.statuses[2]: 429 must not be stored by a shared cache",
         "routes[3].query.include[0]: is empty",
         "routes[4].query.ids[0]: \"gid\" is neither in query.include nor in query.require",
         "routes[4].with_query[1]: \"mode\" is neither in query.include nor in query.require",

@@ -271,8 +271,10 @@ impl Exchange {
             Reuse::Fresh if level == Level::L1 => (Outcome::L1Hit, false),
             Reuse::Fresh => (Outcome::L2Hit, false),
             Reuse::Stale => (Outcome::StaleHit, false),
-            // Without a way to fetch it meanwhile, it is fetched now.
-            Reuse::Refresh if self.policy.origin.is_some() => (Outcome::StaleHit, true),
+            // Without a way to fetch and store it meanwhile, it is fetched now.
+            Reuse::Refresh if self.policy.origin.is_some() && !self.asked().no_store => {
+                (Outcome::StaleHit, true)
+            }
             Reuse::Refresh | Reuse::Validate => {
                 self.keep_for_later(entry, Forward::Stale);
                 return None;
@@ -401,7 +403,9 @@ fn cacheable(
         Err(Bypass::Precondition)
     } else if head.has.cookie && !rule.store.cookies_ignored {
         Err(Bypass::Cookie)
-    } else if policy.distrusted.any_of(head.fields) {
+    } else if head.has.other_scheme && !policy.forwarded_scheme_keyed
+        || policy.distrusted.any_of(head.fields)
+    {
         Err(Bypass::Distrusted)
     } else {
         Ok(())

@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::origin::meta;
 use super::{Worker, keep};
 use crate::entry::{Entry, Meta, Variants};
+use crate::http::etag::EntityTag;
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::freshness::Times;
 use crate::http::response::ResponseHead;
@@ -26,7 +27,13 @@ impl Exchange {
         if validation::selects(Fields::new(&stored.fields_of_origin()), head.fields) {
             return self.freshen(stored, head, now_ms, worker);
         }
-        worker.invalidate(&self.key, stored.key());
+        // Without a tag of its own it says too little to update what is stored, and nothing against it.
+        let other = EntityTag::of(head.fields).is_some_and(|new| {
+            !EntityTag::of(stored.fields()).is_some_and(|old| old.is_weakly(new))
+        });
+        if other {
+            worker.invalidate(&self.key, stored.key());
+        }
         (Rc::clone(stored), false)
     }
 

@@ -167,6 +167,7 @@ impl Exchange {
             authorization: self.has.authorization,
             no_store: self.has.directives && self.head().cache_control().no_store,
             head: self.is_head,
+            range: self.has.range,
         }
     }
 

@@ -6,10 +6,15 @@
 
 use std::borrow::Cow;
 
+use super::weighted::is_token;
+
 /// The largest delta-seconds (RFC 9111, 1.2.2).
 pub const MAX_DELTA: u32 = 1 << 31;
 /// The length of the longest directive we know.
 const LONGEST: usize = b"stale-while-revalidate".len();
+
+/// Directives that forbid to store a response, or to use it unasked.
+const FORBIDDING: [&[u8]; 3] = [b"no-store", b"private", b"no-cache"];
 
 /// The directives of a message, request or response.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +75,24 @@ impl CacheControl {
         let mut rest = line;
         while let Some((name, argument)) = next_directive(&mut rest) {
             self.apply(name, argument.as_deref());
+            // What is no directive may still hold one that forbids: `no-store; private` is common.
+            let unquoted = match &argument {
+                Some(Cow::Borrowed(text)) => *text,
+                _ => b"",
+            };
+            for text in [name, unquoted].into_iter().filter(|text| !is_token(text)) {
+                self.forbid(text);
+            }
+        }
+    }
+
+    /// Heeds what forbids within a member that is malformed.
+    fn forbid(&mut self, text: &[u8]) {
+        let words = text.split(|b| !b.is_ascii_alphanumeric() && *b != b'-');
+        for word in
+            words.filter(|word| FORBIDDING.iter().any(|name| word.eq_ignore_ascii_case(name)))
+        {
+            self.apply(word, None);
         }
     }
 
@@ -113,7 +136,7 @@ fn merge(before: Option<FieldNames>, argument: Option<&[u8]>) -> FieldNames {
     let names: Vec<Vec<u8>> =
         names.map(|n| n.trim_ascii().to_ascii_lowercase()).filter(|n| !n.is_empty()).collect();
     match before {
-        _ if names.is_empty() => FieldNames::All,
+        _ if names.is_empty() || !names.iter().all(|name| is_token(name)) => FieldNames::All,
         None => FieldNames::Only(names),
         Some(FieldNames::All) => FieldNames::All,
         Some(FieldNames::Only(mut all)) => {
@@ -214,7 +237,7 @@ mod tests {
     fn directives_in_odd_dress() {
         let cc = parse(&["Max-Age=60 ,, S-MAXAGE = \"120\"", " no-Store;x, PUBLIC,immutable "]);
         assert_eq!((cc.max_age, cc.s_maxage), (Some(60), Some(120)));
-        assert!(cc.public && cc.immutable && !cc.no_store);
+        assert!(cc.public && cc.immutable && cc.no_store);
         assert!(parse(&["no-store"]).no_store && parse(&["a=b, no-store"]).no_store);
     }
 
@@ -246,6 +269,30 @@ mod tests {
         assert!(open.no_store && open.max_age.is_none() && open.s_maxage == Some(8));
         assert_eq!(parse(&["private=\"x\", private"]).private, Some(FieldNames::All));
         assert_eq!(parse(&["private, private=\"x\""]).private, Some(FieldNames::All));
+    }
+
+    #[test]
+    fn what_forbids_is_heeded_in_malformed_members_too() {
+        for (text, no_store, private, no_cache) in [
+            ("private;", false, true, false),
+            ("private; max-age=600", false, true, false),
+            ("max-age=60; private", false, true, false),
+            ("no-store; no-cache", true, false, true),
+            ("no-store;max-age=0", true, false, false),
+            ("no-store no-cache", true, false, true),
+            ("\"no-store\"", true, false, false),
+            ("max-age=60, No-Cache;x", false, false, true),
+            ("private=()", false, true, false),
+            ("private=\"x y\"", false, true, false),
+            ("x=\"no-store; private\"", false, false, false),
+            ("x=no-store", false, false, false),
+            ("no-storey, privates;, x-private;", false, false, false),
+        ] {
+            let cc = parse(&[text]);
+            let all = |names: &Option<FieldNames>| *names == Some(FieldNames::All);
+            let found = (cc.no_store, all(&cc.private), all(&cc.no_cache));
+            assert_eq!(found, (no_store, private, no_cache), "{text}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Has {
     pub cookie: bool,
     /// `Authorization`.
     pub authorization: bool,
-    /// `Range`.
+    /// `Range`, `If-Range` or `Expect`.
     pub range: bool,
     /// `If-None-Match` or `If-Modified-Since`.
     pub condition: bool,
@@ -18,6 +18,8 @@ pub struct Has {
     pub precondition: bool,
     /// `Cache-Control` or `Pragma`.
     pub directives: bool,
+    /// `X-Forwarded-Proto` that says something else than `:scheme`. Envoy sets it where it is missing.
+    pub other_scheme: bool,
 }
 
 impl Has {
@@ -50,6 +52,7 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn read(fields: Fields<'a>) -> Self {
         let mut head = Self { fields, ..Self::default() };
+        let mut forwarded = None;
         for (name, value) in fields.iter() {
             match name {
                 b":method" => head.method = value,
@@ -58,13 +61,15 @@ impl<'a> RequestHead<'a> {
                 b":path" => head.target = value,
                 b"cookie" => head.has.cookie = true,
                 b"authorization" => head.has.authorization = true,
-                b"range" => head.has.range = true,
+                b"range" | b"if-range" | b"expect" => head.has.range = true,
                 b"if-none-match" | b"if-modified-since" => head.has.condition = true,
                 b"if-match" | b"if-unmodified-since" => head.has.precondition = true,
                 b"cache-control" | b"pragma" => head.has.directives = true,
+                b"x-forwarded-proto" => forwarded = Some(value),
                 _ => {}
             }
         }
+        head.has.other_scheme = forwarded.is_some_and(|said| said != head.scheme);
         head
     }
 
@@ -105,6 +110,10 @@ mod tests {
         assert_eq!(head.method, b"GET");
         assert_eq!(head.path_and_query(), (&b"/a"[..], Some(&b"b?c"[..])));
         assert!(head.has.cookie && head.has.nothing_special());
+        for (said, other) in [("https", false), ("http", true), ("https,http", true), ("", true)] {
+            let bytes = block(&[("x-forwarded-proto", said), (":scheme", "https")]);
+            assert_eq!(RequestHead::read(Fields::new(&bytes)).has.other_scheme, other, "{said}");
+        }
     }
 
     #[test]

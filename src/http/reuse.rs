@@ -40,17 +40,16 @@ pub fn reuse(stored: Standing, wanted: &CacheControl) -> Reuse {
     if wanted.no_cache.is_some() {
         return if stored.fresh { Reuse::Refused } else { Reuse::Validate };
     }
+    let young_enough = wanted.max_age.is_none_or(|most| stored.age_s <= u64::from(most));
     if stored.fresh {
         // A reload says max-age=0: what never changes need not be asked for (RFC 8246, 2).
-        let young = stored.immutable
-            || wanted.max_age.is_none_or(|most| stored.age_s <= u64::from(most))
-            || !stored.never_stale && wanted.max_stale.is_some();
+        let young = stored.immutable || young_enough;
         let lasts = wanted.min_fresh.is_none_or(|least| stored.ttl_ms >= i64::from(least) * 1000);
         return if young && lasts { Reuse::Fresh } else { Reuse::Refused };
     }
     // Unless max-stale is there too, max-age wants nothing stale (5.2.1.1).
     let unwanted = wanted.max_age.is_some() && wanted.max_stale.is_none();
-    if stored.never_stale || wanted.min_fresh.is_some() || unwanted {
+    if stored.never_stale || wanted.min_fresh.is_some() || unwanted || !young_enough {
         return Reuse::Validate;
     }
     let within = |seconds: u32| stored.ttl_ms >= -1000 * i64::from(seconds);
@@ -94,14 +93,16 @@ mod tests {
             (10, "max-age=59", Refused),
             (10, "max-age=0", Refused),
             (10, "max-age=junk", Refused),
-            (10, "max-age=0, max-stale", Fresh),
+            (10, "max-age=0, max-stale", Refused),
+            (10, "max-age=60, max-stale", Fresh),
             (10, "min-fresh=10", Fresh),
             (10, "min-fresh=11", Refused),
             (-5, "max-stale", Stale),
             (-5, "max-stale=5", Stale),
             (-5, "max-stale=4", Validate),
             (-5, "max-stale, min-fresh=1", Validate),
-            (-5, "max-age=10, max-stale=100", Stale),
+            (-5, "max-age=60, max-stale=100", Stale),
+            (-5, "max-age=59, max-stale=100", Validate),
             (-5, "max-age=10", Validate),
         ] {
             assert_eq!(check(ttl_s, request, |_| {}), expected, "{ttl_s} {request}");

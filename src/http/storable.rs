@@ -67,11 +67,12 @@ const UNDERSTOOD: [u16; 33] = [
     408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 500, 501, 502, 503,
 ];
 
-/// Whether no response with this status is stored: 206, 304 and 416 answer fields that are not part
-/// of a key, and 428, 429, 431 and 511 tell one client what it did (RFC 6585, 3 to 6).
+/// Whether no response with this status is stored: 206, 304, 407, 412, 416 and 417 answer fields that
+/// are not part of a key, and 428, 429, 431 and 511 tell one client what it did (RFC 6585, 3 to 6).
 #[must_use]
 pub const fn is_never_stored(status: u16) -> bool {
-    !matches!(status, 200..=599) || matches!(status, 206 | 304 | 416 | 428 | 429 | 431 | 511)
+    !matches!(status, 200..=599)
+        || matches!(status, 206 | 304 | 407 | 412 | 416 | 417 | 428 | 429 | 431 | 511)
 }
 
 /// What the policy says of a response.
@@ -100,6 +101,8 @@ pub struct Asked {
     pub no_store: bool,
     /// By `HEAD`.
     pub head: bool,
+    /// With `Range`, `If-Range` or `Expect`: an error may be about these.
+    pub range: bool,
 }
 
 /// A response that may be stored.
@@ -139,7 +142,10 @@ pub fn storable(
     if asked.no_store {
         return Err(NotStored::RequestNoStore);
     }
-    if is_never_stored(head.status) || directives.must_understand && !understood {
+    if is_never_stored(head.status)
+        || directives.must_understand && !understood
+        || asked.range && head.status >= 400
+    {
         return Err(NotStored::Status);
     }
     // 5.2.2.3: whoever understands the status lets must-understand win over no-store.
@@ -224,7 +230,10 @@ mod tests {
             (&[FRESH, (":status", "599")], None),
             (&[FRESH, (":status", "206")], Some(NotStored::Status)),
             (&[FRESH, (":status", "304")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "407")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "412")], Some(NotStored::Status)),
             (&[FRESH, (":status", "416")], Some(NotStored::Status)),
+            (&[FRESH, (":status", "417")], Some(NotStored::Status)),
             (&[FRESH, (":status", "428")], Some(NotStored::Status)),
             (&[FRESH, (":status", "429")], Some(NotStored::Status)),
             (&[FRESH, (":status", "431")], Some(NotStored::Status)),
@@ -276,6 +285,12 @@ mod tests {
         let authorized = Asked { authorization: true, ..Asked::default() };
         assert_eq!(check(&[FRESH], &rule, head).err(), Some(NotStored::Method));
         assert_eq!(check(&[FRESH], &rule, no_store).err(), Some(NotStored::RequestNoStore));
+        let range = Asked { range: true, ..Asked::default() };
+        assert!(check(&[FRESH], &rule, range).is_ok());
+        assert_eq!(
+            check(&[FRESH, (":status", "400")], &rule, range).err(),
+            Some(NotStored::Status)
+        );
         // RFC 9111, 3.5.
         for (directive, stored) in [
             ("public", true),
