@@ -40,6 +40,41 @@ fn fields_that_may_shape_an_answer_unseen_keep_a_request_from_the_cache() {
     assert_eq!(script.asked().len(), 9);
 }
 
+/// Envoy takes the scheme from `X-Forwarded-Proto` where it says `http` or `https`, and passes on whatever it says.
+#[test]
+fn what_the_origin_is_told_of_the_scheme_is_what_the_key_says() {
+    for keyed in [false, true] {
+        let (envoy, _script) = Scene::scripted(
+            &format!("poison-scheme-{keyed}"),
+            |config| {
+                if keyed {
+                    config["key"] = json!({"fields": ["X-Forwarded-Proto"]});
+                }
+            },
+            |asked| {
+                let said = asked.field("x-forwarded-proto").unwrap_or("none");
+                reply(200, &[("cache-control", "max-age=60")], said)
+            },
+        );
+        let mut client = envoy.client();
+        for said in ["foo", "http, https", "HTTPS"] {
+            let response = client.request("GET", "/a", &[("x-forwarded-proto", said)], b"");
+            assert_eq!(
+                response.cache_status().ends_with("detail=distrusted_field"),
+                !keyed,
+                "{said}"
+            );
+        }
+        assert_eq!(client.get("/a").body, b"http");
+        let hit = client.request("GET", "/a", &[("x-forwarded-proto", "http")], b"");
+        assert!(hit.is_hit() && hit.body == b"http", "{hit:?}");
+        let https = [("x-forwarded-proto", "https")];
+        let first = client.request("GET", "/a", &https, b"");
+        assert!(!first.is_hit() && first.body == b"https", "another scheme is another resource");
+        assert!(client.request("GET", "/a", &https, b"").is_hit());
+    }
+}
+
 #[test]
 fn a_distrusted_field_may_be_part_of_the_identity_instead() {
     let (envoy, _script) = Scene::scripted(

@@ -72,6 +72,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
         keyed: check.keyed(keyed),
         distrusted: FieldSet::new(distrusted),
+        store_unframed: config.defaults.store_unframed,
         variants: check.variants(&config.vary),
         normalisers: check.normalisers(&config.vary),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),

@@ -45,6 +45,8 @@ pub struct Policy {
     pub distrusted: FieldSet,
     /// Whether `X-Forwarded-Proto` is one of those that every resource varies by.
     pub forwarded_scheme_keyed: bool,
+    /// Whether responses are stored whose end nothing but that of their stream tells.
+    pub store_unframed: bool,
     /// What is kept of a resource whose responses vary.
     pub variants: Bounds,
     /// What counts of request fields.

@@ -366,6 +366,10 @@ pub struct Defaults {
     pub stale_while_revalidate: Millis,
     /// How long they serve stale responses in place of an error (RFC 5861, 4).
     pub stale_if_error: Millis,
+    /// Whether responses are stored that have neither `Content-Length` nor `Transfer-Encoding`, on every
+    /// route. Over HTTP/1 only the connection's end tells theirs, and Envoy reports a reset as such;
+    /// over HTTP/2 they are sound.
+    pub store_unframed: bool,
 }
 
 /// Which query parameters make a resource.

@@ -88,11 +88,12 @@ impl Exchange {
         !(self.has.range || asked.no_store || of_one || refused)
     }
 
-    /// The origin's response head arrived. Writes the `Cache-Status` of whatever the client gets to
-    /// `out`.
+    /// The origin's response head arrived, and if it has `ended` there is no body. Writes the
+    /// `Cache-Status` of whatever the client gets to `out`.
     pub fn respond(
         &mut self,
         fields: Fields<'_>,
+        ended: bool,
         now_ms: u64,
         worker: &mut Worker,
         out: &mut Vec<u8>,
@@ -108,7 +109,7 @@ impl Exchange {
             return Respond::Serve(entry, outcome);
         }
         self.count(Outcome::Miss, worker);
-        let refused = match self.plan(&head, now_ms, worker) {
+        let refused = match self.plan(&head, ended, now_ms, worker) {
             Ok(fill) => {
                 self.fill = Some(fill);
                 None
@@ -174,11 +175,16 @@ impl Exchange {
     fn plan(
         &mut self,
         head: &ResponseHead<'_>,
+        ended: bool,
         now_ms: u64,
         worker: &mut Worker,
     ) -> Result<Fill, NotStored> {
         let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
         let found = storable(head, &self.rule.store, self.asked(), times)?;
+        let framed = ended || head.content_length.is_some() || head.transfer_encoding;
+        if !framed && !self.policy.store_unframed {
+            return Err(NotStored::Unframed);
+        }
         if self.is_overtaken(worker) {
             return Err(NotStored::Overtaken);
         }

@@ -32,7 +32,8 @@ impl<H: Host> Module<H> {
         let block = has_head.then(|| self.host.fields(FieldMap::Call).ok()).flatten();
         let Some(block) = block else { return exchange.abandon(&mut self.worker) };
         let now_ms = self.host.now_ms();
-        exchange.respond(Fields::new(&block), now_ms, &mut self.worker, &mut Vec::new());
+        let (fields, ended) = (Fields::new(&block), body_len == 0);
+        exchange.respond(fields, ended, now_ms, &mut self.worker, &mut Vec::new());
         if body_len > 0 && exchange.wants_chunk(body_len, &mut self.worker) {
             let body = self.host.buffer(Buffer::CallBody, body_len).ok();
             exchange.chunk(body.filter(|body| body.len() == body_len), &mut self.worker);

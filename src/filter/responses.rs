@@ -42,7 +42,7 @@ impl<H: Host> Module<H> {
                 let now_ms = self.host.now_ms();
                 let status = self.reply.begin_status();
                 let fields = Fields::new(&block);
-                let respond = exchange.respond(fields, now_ms, &mut self.worker, status);
+                let respond = exchange.respond(fields, ended, now_ms, &mut self.worker, status);
                 self.post(root_id);
                 let mut empty = false;
                 match respond {

@@ -96,7 +96,12 @@ pub(super) fn respond_with(
     body: &[u8],
 ) -> Action {
     host.context.set(context);
-    host.set_fields(FieldMap::Response, fields);
+    let length = body.len().to_string();
+    let mut fields = fields.to_vec();
+    if !body.is_empty() && !fields.iter().any(|(name, _)| *name == "content-length") {
+        fields.push(("content-length", &length));
+    }
+    host.set_fields(FieldMap::Response, &fields);
     host.set_buffer(Buffer::ResponseBody, body);
     let action = module.on_response_head(context, body.is_empty());
     if !body.is_empty() && action == Action::Continue {

@@ -14,6 +14,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 const ROOT: u32 = 1;
 const OK: (&str, &str) = (":status", "200");
 const ETAG: (&str, &str) = ("etag", "\"a\"");
+const CHUNKED: (&str, &str) = ("transfer-encoding", "chunked");
 
 /// L1 only, with a way to the origin.
 fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
@@ -111,7 +112,7 @@ fn one_refresh_at_a_time_whatever_becomes_of_it() {
     assert_eq!(ask(&mut module, 15), 3);
     host.refuse_calls.set(false);
     assert_eq!(ask(&mut module, 16), 4);
-    host.set_fields(FieldMap::Call, &[OK, ("cache-control", "max-age=60")]);
+    host.set_fields(FieldMap::Call, &[OK, ("cache-control", "max-age=60"), CHUNKED]);
     host.set_buffer(Buffer::CallBody, b"newer");
     module.on_call_response(ROOT, 4, true, 5);
     ask(&mut module, 17);
@@ -138,7 +139,7 @@ fn an_emptied_body_stays_empty_though_it_is_not_stored() {
     configure(&host, &mut module, &json!({"role": "cache", "l1": {"max_entry": "300B"}}));
     request_with(&host, &mut module, 10, "/a", &[("if-none-match", "\"a\"")]);
     host.context.set(10);
-    host.set_fields(FieldMap::Response, &[OK, ETAG, ("cache-control", "max-age=60")]);
+    host.set_fields(FieldMap::Response, &[OK, ETAG, ("cache-control", "max-age=60"), CHUNKED]);
     module.on_response_head(10, false);
     for ended in [false, false, true] {
         host.set_buffer(Buffer::ResponseBody, &[b'x'; 200]);

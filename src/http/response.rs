@@ -26,6 +26,8 @@ pub struct ResponseHead<'a> {
     pub connection: bool,
     /// `Content-Length`.
     pub content_length: Option<u64>,
+    /// Whether there is a `Transfer-Encoding` field.
+    pub transfer_encoding: bool,
     /// Whether there is a `Set-Cookie` field.
     pub set_cookie: bool,
     /// Whether there is a `Vary` field.
@@ -49,6 +51,7 @@ impl<'a> ResponseHead<'a> {
                 b"date" => head.date = head.date.or(Some(value)),
                 b"expires" => head.expires = head.expires.or(Some(value)),
                 b"content-length" => head.content_length = number(value),
+                b"transfer-encoding" => head.transfer_encoding = true,
                 b"set-cookie" => head.set_cookie = true,
                 b"vary" => head.vary = true,
                 b"etag" => head.has_validator |= EntityTag::parse(value).is_some(),

@@ -31,6 +31,8 @@ closed_enum! {
         TooLarge => "too_large",
         /// Cut short: no end of stream, or not as long as `Content-Length` says.
         Incomplete => "incomplete",
+        /// Neither `Content-Length` nor `Transfer-Encoding`: whether it was cut short cannot be told.
+        Unframed => "unframed",
         /// Too many responses are being copied already.
         FillBudget => "fill_budget",
         /// The request said `no-store`.
@@ -57,6 +59,7 @@ impl NotStored {
                 | Self::Vary
                 | Self::NoFreshness
                 | Self::Stale
+                | Self::Unframed
         )
     }
 }

@@ -99,6 +99,12 @@ fn serve(stream: &TcpStream, (shared, released): &(Mutex<Shared>, Condvar)) -> O
         let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
         let sent = if asked.method == "HEAD" { &answer[..head] } else { &answer[..] };
         writer.write_all(sent).ok()?;
+        // Of what has no other end the connection's is the end.
+        let head = String::from_utf8_lossy(&answer[..head]);
+        let ends = ["content-length", "transfer-encoding", " 204 ", " 304 "];
+        if !ends.iter().any(|end| head.contains(end)) {
+            return None;
+        }
     }
 }
 

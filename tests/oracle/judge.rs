@@ -112,7 +112,7 @@ fn respond(
 ) -> Respond {
     let status = status.to_string();
     let block = block([(":status", status.as_str())].iter().chain(fields));
-    exchange.respond(Fields::new(&block), now_ms, worker, &mut Vec::new())
+    exchange.respond(Fields::new(&block), true, now_ms, worker, &mut Vec::new())
 }
 
 fn block<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {

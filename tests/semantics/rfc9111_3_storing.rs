@@ -22,7 +22,10 @@ fn rfc9111_3_what_may_be_stored_and_what_not() {
         (503, &[fresh], None),
         (299, &[fresh], None), // unknown, but final and with explicit freshness
         (206, &[fresh, "content-range: bytes 0-5/6"], Some("status")),
+        (407, &[fresh, "proxy-authenticate: Basic"], Some("status")),
+        (412, &[fresh], Some("status")),
         (416, &[fresh, "content-range: bytes */6"], Some("status")),
+        (417, &[fresh], Some("status")),
         // RFC 6585: they tell one client what it did.
         (428, &[fresh], Some("status")),
         (429, &[fresh], Some("status")),
@@ -36,6 +39,8 @@ fn rfc9111_3_what_may_be_stored_and_what_not() {
         (200, &["cache-control: max-age=60", "cache-control: NO-STORE"], Some("no_store")),
         (200, &["cache-control: max-age=60, x=\"never closed, no-store"], Some("no_store")),
         (200, &["cache-control: max-age=60, x=\"a, no-store, b\""], None),
+        (200, &["cache-control: max-age=60; private"], Some("private")),
+        (200, &["cache-control: no-store; no-cache"], Some("no_store")),
         (200, &["cache-control: private, max-age=60"], Some("private")),
         (200, &["cache-control: no-cache, max-age=60"], Some("no_cache")),
         (200, &["cache-control: max-age=0"], Some("stale")),
@@ -66,6 +71,53 @@ fn rfc9111_3_what_may_be_stored_and_what_not() {
             }
         }
     }
+}
+
+#[test]
+fn rfc9111_3_3_what_only_a_closed_connection_ends_may_be_cut_short() {
+    for stored in [false, true] {
+        let (envoy, _script) = Scene::scripted(
+            &format!("3-3-unframed-{stored}"),
+            |config| config["defaults"] = json!({"store_unframed": stored}),
+            |asked| match asked.target.as_str() {
+                "/empty" => crate::harness::reply(204, &[("cache-control", "max-age=60")], ""),
+                _ => Some(
+                    b"HTTP/1.1 200 X\r\ncache-control: max-age=60\r\n\r\n{\"a\": [1, 2".to_vec(),
+                ),
+            },
+        );
+        for path in ["/a", "/empty"] {
+            let stored = stored || path == "/empty";
+            let first = envoy.client().get(path);
+            assert_eq!(first.cache_status().ends_with("detail=unframed"), !stored, "{first:?}");
+            assert_eq!(envoy.client().get(path).is_hit(), stored, "{path}");
+        }
+    }
+}
+
+#[test]
+fn an_error_may_be_about_a_range() {
+    let (envoy, _script) = Scene::scripted(
+        "3-range-error",
+        |_| {},
+        |asked| {
+            let odd = ["range", "if-range"].iter().any(|name| asked.field(name).is_some());
+            crate::harness::reply(
+                if odd { 400 } else { 200 },
+                &[("cache-control", "max-age=60")],
+                "body",
+            )
+        },
+    );
+    let mut client = envoy.client();
+    for field in [("range", "bites=1"), ("if-range", "x")] {
+        let error = get_with(&mut client, "/a", &[field]);
+        assert!(
+            error.status == 400 && error.cache_status().ends_with("detail=status"),
+            "{error:?}"
+        );
+    }
+    assert_eq!(client.get("/a").status, 200);
 }
 
 #[test]

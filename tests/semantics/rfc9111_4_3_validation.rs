@@ -133,6 +133,29 @@ fn rfc9111_4_3_4_a_304_for_something_else_updates_nothing() {
 }
 
 #[test]
+fn rfc9111_4_3_4_a_304_that_names_nothing_updates_nothing_and_takes_nothing_away() {
+    let (envoy, script) = Scene::scripted(
+        "4-3-4-bare",
+        |_| {},
+        validated(&[("cache-control", "max-age=0"), ("etag", "W/\"a\"")]),
+    );
+    let mut client = envoy.client();
+    client.get("/a");
+    for tag in ["x-none", "etag"] {
+        script.becomes(move |asked| {
+            assert_eq!(asked.field("if-none-match"), Some("W/\"a\""));
+            reply(304, &[("cache-control", "max-age=60"), (tag, "\"a\"")], "")
+        });
+        for _ in 0..2 {
+            let response = client.get("/a");
+            assert_eq!((response.status, text(&response)), (200, "body 1"));
+            assert!(response.cache_status().ends_with("; detail=revalidated"), "{response:?}");
+            assert!(!response.cache_status().contains("stored"), "{response:?}");
+        }
+    }
+}
+
+#[test]
 fn rfc9111_4_3_5_head_freshens_or_invalidates() {
     let (envoy, script) = Scene::scripted(
         "4-3-5",
