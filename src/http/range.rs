@@ -82,9 +82,11 @@ pub fn if_range(value: &[u8], stored: Fields<'_>, now_ms: u64) -> bool {
 }
 
 /// The fields of the whole that a part has, too: not what is said of the bytes of the content, which
-/// are others (RFC 9530, 2).
+/// are others (RFC 9530, 2), and a `Content-Range` of its own, which the whole's is not (14.4).
 pub fn part_fields(stored: Fields<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    stored.iter().filter(|(name, _)| !matches!(*name, b"content-digest" | b"content-md5"))
+    let of_whole =
+        |name: &[u8]| matches!(name, b"content-digest" | b"content-md5" | b"content-range");
+    stored.iter().filter(move |(name, _)| !of_whole(name))
 }
 
 /// Writes `bytes first-last/len`, the `Content-Range` of a part (RFC 9110, 14.4).

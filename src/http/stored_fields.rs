@@ -15,13 +15,12 @@ pub(super) fn is_limited(directives: &CacheControl, name: &[u8]) -> bool {
 
 /// Fields that belong to one connection or one exchange, never to a stored response: hop-by-hop
 /// (RFC 9110, 7.6.1), what is for one proxy (RFC 9111, 3.1), and what this cache writes itself.
-const NEVER_STORED: [&[u8]; 17] = [
+const NEVER_STORED: [&[u8]; 16] = [
     b":status",
     b"age",
     b"cache-status",
     b"connection",
     b"content-length",
-    b"content-range",
     b"keep-alive",
     b"proxy-authenticate",
     b"proxy-authentication-info",
