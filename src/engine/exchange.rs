@@ -89,6 +89,8 @@ pub struct Exchange {
     pub(super) why: Forward,
     /// What is stored and cannot be served as it stands: stale, or not what the client wants.
     pub(super) stored: Option<Rc<Entry>>,
+    /// Whether L2 has nothing under the hash that was looked up last.
+    pub(super) absent: bool,
     /// The resource's generation when it was asked for.
     pub(super) generation: u16,
     /// When the origin was asked, in ms since the epoch.
@@ -153,6 +155,7 @@ impl Exchange {
             variant: None,
             why: Forward::UriMiss,
             stored: None,
+            absent: false,
             asked_ms: 0,
             validating: false,
             kept_back: false,
@@ -372,7 +375,8 @@ impl Exchange {
     }
 
     /// L2 has nothing for the hash.
-    pub fn absent_in_l2(&self, worker: &mut Worker) {
+    pub fn absent_in_l2(&mut self, worker: &mut Worker) {
+        self.absent = true;
         worker.counters.count(Counter::L2(L2Lookup::Miss));
     }
 

@@ -71,7 +71,7 @@ impl Exchange {
         match found {
             Ok(_) => {
                 keep(&self.policy, &entry, worker);
-                worker.store(Rc::clone(&entry));
+                worker.store(Rc::clone(&entry), true);
                 self.renew_record(entry.useful_until_ms(), now_ms, worker);
             }
             Err(reason) if reason.is_of_the_response() => {

@@ -288,7 +288,7 @@ impl Exchange {
         }
         let entry = Rc::new(filled.into_entry(key));
         keep(&self.policy, &entry, worker);
-        worker.store(Rc::clone(&entry));
+        worker.store(Rc::clone(&entry), !self.absent);
         worker.refused.forget(self.key.hash());
         Ok(entry)
     }
@@ -337,7 +337,7 @@ impl Exchange {
     fn keep_record(&self, variants: &Variants, now_ms: u64, until_ms: u64, worker: &mut Worker) {
         let record = variants.to_entry(&self.key, now_ms, until_ms);
         keep(&self.policy, &record, worker);
-        worker.store(record);
+        worker.store(record, true);
     }
 
     /// A variant lives on: so must the record by which it is found.

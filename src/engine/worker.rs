@@ -15,8 +15,8 @@ use crate::observe::Counters;
 /// A change for L2.
 #[derive(Debug)]
 pub enum Write {
-    /// This entry is stored.
-    Store(Rc<Entry>),
+    /// This entry is stored; and whether there may be an older one in its place.
+    Store(Rc<Entry>, bool),
     /// What is under this hash goes.
     Delete(u128),
 }
@@ -65,9 +65,9 @@ impl Worker {
         }
     }
 
-    /// An entry is stored in L2 as well.
-    pub(super) fn store(&mut self, entry: Rc<Entry>) {
-        self.outbox.push(Write::Store(entry));
+    /// An entry is stored in L2 as well, perhaps in the place of an older one.
+    pub(super) fn store(&mut self, entry: Rc<Entry>, replaces: bool) {
+        self.outbox.push(Write::Store(entry, replaces));
     }
 
     /// What is stored of the resource, under `key`, is not to be used again, nor what is being

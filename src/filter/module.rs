@@ -227,9 +227,9 @@ impl<H: Host> Module<H> {
         };
         for write in self.worker.outbox.drain(..) {
             let skipped = match write {
-                Write::Store(entry) => {
+                Write::Store(entry, replaces) => {
                     let queued = root.store(&self.host, &entry);
-                    if queued != Some(true) {
+                    if replaces && queued != Some(true) {
                         // What it replaces must not stay.
                         root.delete(&self.host, entry.key().hash());
                     }

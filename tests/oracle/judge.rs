@@ -123,7 +123,7 @@ fn block<'a>(fields: impl Iterator<Item = &'a (&'a str, &'a str)>) -> Vec<u8> {
 /// The response that was just stored.
 fn stored(worker: &mut Worker) -> Option<Rc<Entry>> {
     worker.outbox.drain(..).find_map(|write| match write {
-        Write::Store(entry) if !entry.meta().variants => Some(entry),
+        Write::Store(entry, _) if !entry.meta().variants => Some(entry),
         _ => None,
     })
 }
