@@ -88,7 +88,7 @@ impl CacheControl {
 
     /// Heeds what forbids within a member that is malformed.
     fn forbid(&mut self, text: &[u8]) {
-        let words = text.split(|b| !b.is_ascii_alphanumeric() && *b != b'-');
+        let words = text.split(|b| matches!(b, b';' | b'"' | b' ' | b'\t'));
         for word in
             words.filter(|word| FORBIDDING.iter().any(|name| word.eq_ignore_ascii_case(name)))
         {
@@ -285,7 +285,7 @@ mod tests {
             ("private=()", false, true, false),
             ("private=\"x y\"", false, true, false),
             ("x=\"no-store; private\"", false, false, false),
-            ("x=no-store", false, false, false),
+            ("x=no-store, y=http://private/no-cache", false, false, false),
             ("no-storey, privates;, x-private;", false, false, false),
         ] {
             let cc = parse(&[text]);
