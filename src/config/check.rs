@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::parse::{ConfigError, Removed};
-use super::policy::{L2Policy, OriginPolicy, Policy, Rule};
+use super::policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, Rule};
 use super::router::Router;
 use super::schema::{
     self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
@@ -75,6 +75,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         store_unframed: config.defaults.store_unframed,
         variants: check.variants(&config.vary),
         normalisers: check.normalisers(&config.vary),
+        coherence: check.coherence(&config.coherence),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
         rules,
@@ -272,6 +273,24 @@ impl Check<'_> {
             all.push((lower.into_bytes().into(), normaliser));
         }
         Normalisers::new(all)
+    }
+
+    fn coherence(&mut self, coherence: &schema::Coherence) -> CoherencePolicy {
+        let slots = coherence.slots;
+        if !slots.is_power_of_two() || !(256..=16_384).contains(&slots) {
+            self.fail("coherence.slots", "must be a power of two between 256 and 16384");
+        }
+        if !(50..=60_000).contains(&coherence.feed_interval.0) {
+            self.fail("coherence.feed_interval", "must be between 50ms and 60s");
+        }
+        if coherence.guard > Millis(600_000) {
+            self.fail("coherence.guard", "must be at most 10m");
+        }
+        CoherencePolicy {
+            slots: slots as usize,
+            feed_interval_ms: coherence.feed_interval.0,
+            guard_ms: coherence.guard.0,
+        }
     }
 
     fn origin(&mut self, origin: &schema::Origin) -> OriginPolicy {

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::router::Router;
 use super::schema::{Role, Transport};
 use crate::entry::Bounds;
@@ -51,11 +53,24 @@ pub struct Policy {
     pub variants: Bounds,
     /// What counts of request fields.
     pub normalisers: Normalisers,
+    /// How what writes make stale becomes known.
+    pub coherence: CoherencePolicy,
     /// How to fetch again what is served stale meanwhile.
     pub origin: Option<OriginPolicy>,
     pub(super) router: Router,
     pub(super) rules: Vec<Rc<Rule>>,
     pub(super) unmatched: Rc<Rule>,
+}
+
+/// How what writes make stale becomes known.
+#[derive(Clone, Copy, Debug)]
+pub struct CoherencePolicy {
+    /// Slots for tags.
+    pub slots: usize,
+    /// Between two questions to Redis what is new, in ms.
+    pub feed_interval_ms: u64,
+    /// How long a write of unknown outcome may be carried out still, in ms.
+    pub guard_ms: u64,
 }
 
 /// The origin, for requests that no client waits for.
@@ -92,6 +107,14 @@ pub struct L2Policy {
     pub compress_above: usize,
     /// Redis expiry as a multiple of the remaining freshness.
     pub ttl_factor: f64,
+}
+
+impl L2Policy {
+    /// Tells this fleet's table of generations from others': the same for every instance.
+    #[must_use]
+    pub fn scope(&self, slots: usize) -> u64 {
+        xxh3_64(format!("{}\n{}\n{slots}", self.cluster, self.key_prefix).as_bytes())
+    }
 }
 
 /// What holds for one request.

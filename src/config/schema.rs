@@ -41,6 +41,8 @@ pub struct Config {
     /// Targeted cache-control fields that count in place of `Cache-Control`, the most important first
     /// (RFC 9213). Their names end in `cache-control`.
     pub targets: Vec<String>,
+    /// How what writes make stale becomes known to all workers and instances.
+    pub coherence: Coherence,
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
     /// responses are fetched while the client waits.
     pub origin: Option<Origin>,
@@ -60,6 +62,7 @@ impl Default for Config {
             headers: Headers::default(),
             vary: Vary::default(),
             targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
+            coherence: Coherence::default(),
             origin: None,
             defaults: Defaults::default(),
             routes: Vec::new(),
@@ -252,6 +255,26 @@ pub struct Origin {
 impl Default for Origin {
     fn default() -> Self {
         Self { cluster: String::new(), timeout: Millis(15_000) }
+    }
+}
+
+/// How what writes make stale becomes known (docs/design.md, 10).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Coherence {
+    /// Slots that tags fall into, a power of two from 256 to 16384, the same in every instance: tags that
+    /// share one are invalidated together.
+    pub slots: u32,
+    /// How often each process asks Redis what other instances made stale.
+    pub feed_interval: Millis,
+    /// How long the origin may still carry out a write whose outcome is unknown (reset, timed out, client
+    /// gone): what is fetched meanwhile is not stored.
+    pub guard: Millis,
+}
+
+impl Default for Coherence {
+    fn default() -> Self {
+        Self { slots: 4_096, feed_interval: Millis(200), guard: Millis(5_000) }
     }
 }
 

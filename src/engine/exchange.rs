@@ -6,6 +6,7 @@ use super::fill::Fill;
 use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
+use crate::coherence::{Tags, Validity};
 use crate::config::{Policy, Rule};
 use crate::entry::{DecodeError, Entry, Variants, decode};
 use crate::http::cache_control::CacheControl;
@@ -91,8 +92,10 @@ pub struct Exchange {
     pub(super) stored: Option<Rc<Entry>>,
     /// Whether L2 has nothing under the hash that was looked up last.
     pub(super) absent: bool,
-    /// The resource's generation when it was asked for.
-    pub(super) generation: u16,
+    /// What its response depends on, as far as that is known.
+    pub(super) tags: Tags,
+    /// The epoch of the process from which on the response is valid.
+    pub(super) epoch: u64,
     /// When the origin was asked, in ms since the epoch.
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.
@@ -133,7 +136,9 @@ impl Exchange {
             worker.counters.count(Counter::Bypass(reason));
             return Begin::Bypass(reason, Invalidation::of(policy, &head));
         }
-        let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten().cloned();
+        let key = std::mem::take(&mut worker.key);
+        let stored = (policy.l1_budget > 0).then(|| worker.stored(&key, &now_ms)).flatten();
+        worker.key = key;
         if let Some(entry) = &stored
             && head.has.nothing_special()
             && !entry.meta().variants
@@ -149,7 +154,8 @@ impl Exchange {
         let mut exchange = Box::new(Self {
             policy: Rc::clone(policy),
             rule: Rc::clone(rule),
-            generation: worker.generations.of(key.hash()),
+            tags: Tags::of_resource(key.as_bytes()),
+            epoch: worker.generations.epoch(),
             key,
             record: None,
             variant: None,
@@ -224,7 +230,7 @@ impl Exchange {
 
     /// Whether a write made the resource stale since it was asked for.
     pub(super) fn is_overtaken(&self, worker: &Worker) -> bool {
-        worker.generations.of(self.key.hash()) != self.generation
+        worker.generations.validity(self.tags.as_slice(), self.epoch) != Validity::Current
     }
 
     /// L1 has `entry` for the resource.
@@ -234,7 +240,7 @@ impl Exchange {
         }
         self.select(entry, now_ms);
         let variant = self.variant.as_ref()?;
-        let entry = Rc::clone(worker.l1.get(variant.as_bytes())?);
+        let entry = worker.stored(variant.as_bytes(), || now_ms)?;
         self.consider(entry, now_ms, Level::L1, worker)
     }
 
@@ -301,15 +307,17 @@ impl Exchange {
     }
 
     /// L2 had `bytes` for the hash.
-    pub fn found_in_l2(&mut self, bytes: &[u8], now_ms: u64, worker: &mut Worker) -> FromL2 {
-        if self.is_overtaken(worker) {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            return FromL2::Forward;
-        }
+    pub fn found_in_l2(
+        &mut self,
+        bytes: &[u8],
+        scope: u64,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> FromL2 {
         let key = self.variant.as_ref().unwrap_or(&self.key);
         let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
-        let entry = match decode(bytes, key, max) {
-            Ok(entry) => Rc::new(entry),
+        let (entry, stamp) = match decode(bytes, key, max) {
+            Ok(found) => found,
             // Another variant has taken the place since.
             Err(DecodeError::OtherKey) if self.variant.is_some() => {
                 worker.counters.count(Counter::L2(L2Lookup::Miss));
@@ -321,6 +329,20 @@ impl Exchange {
                 return FromL2::Forward;
             }
         };
+        // The route may name more tags by now than when it was stored.
+        let tags = self.tags.as_slice().iter().chain(entry.tags()).copied();
+        let tags: Tags = tags.collect();
+        let epoch = worker.generations.epoch();
+        let validity = worker.generations.admits(scope, stamp, tags.as_slice());
+        let entry = entry.with_tags(tags.as_slice().into(), epoch);
+        let entry = Rc::new(match validity {
+            Validity::Current => entry,
+            Validity::Stale => entry.outdated(now_ms, epoch),
+            Validity::Invalid => {
+                worker.counters.count(Counter::L2(L2Lookup::Invalid));
+                return FromL2::Forward;
+            }
+        });
         // What L1 has may be on its way to L2 still, or never got there: what is there is then older.
         let received = |entry: &Rc<Entry>| entry.meta().stored_ms;
         let is_older = match &self.variant {
@@ -335,10 +357,10 @@ impl Exchange {
             return self.found_record(&entry, now_ms, worker);
         }
         // What came into L1 meanwhile may be younger (RFC 9111, 4).
-        let of_now = worker.l1.get(entry.key().as_bytes()).filter(|known| {
+        let of_now = worker.stored(entry.key().as_bytes(), || now_ms).filter(|known| {
             !known.meta().variants && known.is_fresh(now_ms) && received(known) > received(&entry)
         });
-        if let Some(known) = of_now.cloned() {
+        if let Some(known) = of_now {
             worker.counters.count(Counter::L2(L2Lookup::Stale));
             return match self.consider(known, now_ms, Level::L1, worker) {
                 Some(found) => FromL2::Serve(found),
@@ -367,7 +389,7 @@ impl Exchange {
             worker.counters.count(Counter::L2(L2Lookup::Miss));
             return FromL2::Forward;
         };
-        let known = worker.l1.get(variant.as_bytes()).cloned();
+        let known = worker.stored(variant.as_bytes(), || now_ms);
         match known.and_then(|entry| self.consider(entry, now_ms, Level::L1, worker)) {
             Some(found) => FromL2::Serve(found),
             None => FromL2::AskAgain,

@@ -65,7 +65,7 @@ impl Invalidation {
         if write_key(&mut worker.key, &head, &worker.path, &self.policy.key, &rule.query).is_ok() {
             let key = Key::new(&worker.key);
             worker.counters.count(Counter::Invalidation);
-            worker.invalidate(&key, &key);
+            worker.invalidate(&key);
         }
     }
 }

@@ -3,7 +3,6 @@
 mod exchange;
 mod fill;
 mod freshen;
-mod generations;
 mod invalidation;
 mod origin;
 mod refresh;

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
-use crate::entry::{Entry, Meta, Variants};
+use crate::coherence::Tags;
+use crate::entry::{Entry, MAX_TAGS, Meta, Variants};
 use crate::http::cache_status::{Forward, Forwarded};
 use crate::http::conditional::Conditions;
 use crate::http::fields::Fields;
@@ -46,8 +47,8 @@ impl Exchange {
         self.asked_ms = now_ms;
         if self.is_overtaken(worker) {
             (self.stored, self.record, self.variant) = (None, None, None);
-            self.generation = worker.generations.of(self.key.hash());
         }
+        self.epoch = worker.generations.epoch();
         // What the key says is what the origin must see.
         let head = self.head();
         if let Some(target) = self.rule.query.normalised_target(head.target) {
@@ -185,9 +186,7 @@ impl Exchange {
         if !framed && !self.policy.store_unframed {
             return Err(NotStored::Unframed);
         }
-        if self.is_overtaken(worker) {
-            return Err(NotStored::Overtaken);
-        }
+        self.may_store(worker)?;
         let names = self.names(head)?;
         if let Some(names) = &names {
             let normalisers = &self.policy.normalisers;
@@ -201,6 +200,21 @@ impl Exchange {
         let meta = meta(&found, head.status, now_ms);
         let block = worker.fields.to_block();
         Fill::new(meta, block, names, head.content_length, limits, worker)
+    }
+
+    /// Whether nothing made the resource stale since it was asked for, or may do so still.
+    pub(super) fn may_store(&self, worker: &Worker) -> Result<(), NotStored> {
+        let tags = self.tags.as_slice();
+        if tags.len() > MAX_TAGS {
+            Err(NotStored::TooManyTags)
+        } else if self.is_overtaken(worker) {
+            Err(NotStored::Overtaken)
+        } else if worker.generations.is_uncertain(tags, self.asked_ms) {
+            // Asked while the write could be carried out still: before it, the answer is overtaken.
+            Err(NotStored::Uncertain)
+        } else {
+            Ok(())
+        }
     }
 
     /// The request fields that a response varies by, here.
@@ -283,10 +297,11 @@ impl Exchange {
             // One from the future says nothing: the clock was set back.
             !meta.variants && meta.stored_ms > now_ms && !known.is_from_future(now_ms)
         };
-        if worker.l1.get(key.as_bytes()).is_some_and(younger) {
+        if worker.stored(key.as_bytes(), || now_ms).as_ref().is_some_and(younger) {
             return Err(NotStored::Overtaken);
         }
-        let entry = Rc::new(filled.into_entry(key));
+        let entry = filled.into_entry(key).with_tags(self.tags.as_slice().into(), self.epoch);
+        let entry = Rc::new(entry);
         keep(&self.policy, &entry, worker);
         worker.store(Rc::clone(&entry), !self.absent);
         worker.refused.forget(self.key.hash());
@@ -330,12 +345,14 @@ impl Exchange {
 
     /// The record of the resource's variants, if there is one.
     pub(super) fn record(&self, now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
-        let known = worker.l1.get(self.key.as_bytes()).or(self.record.as_ref())?;
-        (known.meta().variants && known.is_fresh(now_ms)).then(|| Rc::clone(known))
+        let known = worker.stored(self.key.as_bytes(), || now_ms).or_else(|| self.record.clone())?;
+        (known.meta().variants && known.is_fresh(now_ms)).then_some(known)
     }
 
     fn keep_record(&self, variants: &Variants, now_ms: u64, until_ms: u64, worker: &mut Worker) {
+        let tags = Tags::of_resource(self.key.as_bytes());
         let record = variants.to_entry(&self.key, now_ms, until_ms);
+        let record = Rc::new(record.with_tags(tags.as_slice().into(), self.epoch));
         keep(&self.policy, &record, worker);
         worker.store(record, true);
     }

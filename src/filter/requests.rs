@@ -1,6 +1,7 @@
 //! A request comes in: it is answered, asked about in L2, or goes on to the origin.
 
 use super::Module;
+use super::shared::Shared;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::Role;
@@ -22,6 +23,7 @@ impl<H: Host> Module<H> {
             return Action::Continue;
         }
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
+        self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
         match Exchange::begin(policy, block, ended, || self.host.now_ms(), &mut self.worker) {
             Begin::Hit(entry, now_ms) => {
                 match self.reply.plain_hit(&self.host, policy, &entry, now_ms) {
@@ -114,7 +116,10 @@ impl<H: Host> Module<H> {
             return exchange.abandon(&mut self.worker);
         }
         let next = match found {
-            Ok(Some(bytes)) => exchange.found_in_l2(bytes, now_ms, &mut self.worker),
+            Ok(Some(bytes)) => {
+                let scope = self.roots.get(&root_id).and_then(|root| root.scope());
+                exchange.found_in_l2(bytes, scope.unwrap_or(0), now_ms, &mut self.worker)
+            }
             Ok(None) => {
                 exchange.absent_in_l2(&mut self.worker);
                 FromL2::Forward

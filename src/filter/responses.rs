@@ -15,6 +15,7 @@ impl<H: Host> Module<H> {
         let Some((root_id, stream)) = self.streams.remove(&context) else {
             return Action::Continue;
         };
+        self.refresh_generations();
         match stream {
             // A local reply of somebody else's.
             Stream::Tunnelled | Stream::AwaitingL2(_) | Stream::Emptied => {
@@ -110,6 +111,7 @@ impl<H: Host> Module<H> {
                 if empty && !ended {
                     self.streams.insert(context, (root_id, Stream::Emptied));
                 }
+                self.refresh_generations();
                 if let Some(len) = exchange.finish(&mut self.worker) {
                     self.record(Histogram::EntryBytes, len);
                 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use crate::coherence::Stamp;
 use crate::entry::{Entry, Meta, encode};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
@@ -27,8 +28,15 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
         "routes": [{"path": "/a/{id}", "ttl": "60s"}],
     });
     configure(&host, &mut module, &config);
+    // It learns that the table of generations is empty.
+    module.on_tick(ROOT);
+    reply(&host, &mut module, 1, format!("{TABLE}+OK\r\n").as_bytes());
+    host.calls.borrow_mut().clear();
     (host, module)
 }
+
+/// An empty table of generations, of incarnation 9.
+const TABLE: &str = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n";
 
 pub(super) fn configure(
     host: &Rc<Fake>,
@@ -199,8 +207,10 @@ fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
         ..Meta::default()
     };
     let fields = FieldsBuf::default().to_block();
-    let bytes = encode(&Entry::new(meta, key, fields, body.into()), usize::MAX);
-    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
+    let stamp = Stamp { incarnation: 9, number: 1 };
+    let bytes = encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX);
+    let end = format!("\r\n{TABLE}+OK\r\n");
+    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, end.as_bytes()].concat()
 }
 
 #[test]

@@ -25,6 +25,7 @@ pub(crate) struct Fake {
     pub(crate) queue: RefCell<VecDeque<Vec<u8>>>,
     pub(crate) metrics: RefCell<Vec<(String, i64)>>,
     pub(crate) log: RefCell<Vec<String>>,
+    pub(crate) shared: RefCell<HashMap<Vec<u8>, (Vec<u8>, u32)>>,
 }
 
 impl Fake {
@@ -146,6 +147,24 @@ impl Host for Rc<Fake> {
 
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()> {
         self.metrics.borrow_mut()[metric as usize].1 += by;
+        Ok(())
+    }
+
+    fn metric(&self, metric: u32) -> HostResult<u64> {
+        Ok(u64::try_from(self.metrics.borrow()[metric as usize].1).unwrap())
+    }
+
+    fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)> {
+        self.shared.borrow().get(name).cloned().ok_or(HostError::NotFound)
+    }
+
+    fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()> {
+        let mut shared = self.shared.borrow_mut();
+        let known = shared.get(name).map_or(0, |(_, token)| *token);
+        if token != 0 && known != 0 && token != known {
+            return Err(HostError::CasMismatch);
+        }
+        shared.insert(name.to_vec(), (value.to_vec(), known + 1));
         Ok(())
     }
 

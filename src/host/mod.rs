@@ -126,6 +126,12 @@ pub trait Host {
     fn define_metric(&self, kind: MetricKind, name: &str) -> HostResult<u32>;
     /// Adds to a counter or a gauge.
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()>;
+    /// What a counter or a gauge is at.
+    fn metric(&self, metric: u32) -> HostResult<u64>;
+    /// A value that all workers share, and the token to replace just that one.
+    fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)>;
+    /// Sets such a value; with a token other than 0 only if nobody has set it since.
+    fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()>;
     /// Adds a value to a distribution.
     fn record_metric(&self, metric: u32, value: u64) -> HostResult<()>;
 }

@@ -29,6 +29,8 @@ closed_enum! {
         Hit => "hit",
         /// Stored, but stale.
         Stale => "stale",
+        /// Stored, but a write has made it invalid.
+        Invalid => "invalid",
         /// Nothing.
         Miss => "miss",
         /// Bytes that are not an entry for this key.
@@ -47,6 +49,8 @@ closed_enum! {
         Stored => "stored",
         /// Too much was waiting already.
         Skipped => "skipped",
+        /// Something made it stale before it was sent.
+        Overtaken => "overtaken",
         /// Redis did not take it.
         Failed => "failed",
     }
@@ -61,6 +65,32 @@ closed_enum! {
         Skipped => "skipped",
         /// Redis did not do it.
         Failed => "failed",
+    }
+}
+
+closed_enum! {
+    /// What happens between those who must not serve what a write made stale.
+    pub enum Coherence {
+        /// A worker told the others of its process what is stale.
+        Published => "published",
+        /// It could not.
+        NotPublished => "not_published",
+        /// Redis took bumps.
+        Confirmed => "confirmed",
+        /// It did not: they are sent again.
+        NotConfirmed => "not_confirmed",
+        /// The process knows everything that the table in Redis knew.
+        Followed => "followed",
+        /// Redis did not answer.
+        NotFollowed => "not_followed",
+        /// Redis answered for a table that is known to be gone.
+        Outdated => "outdated",
+        /// There is no table in Redis: one is made.
+        Made => "made",
+        /// The table in Redis lost something: nothing in L2 is trusted any more.
+        Lost => "lost",
+        /// Another table was found in Redis.
+        Adopted => "adopted",
     }
 }
 
@@ -117,6 +147,8 @@ pub enum Counter {
     Refresh,
     /// An entry on its way out of L2.
     L2Delete(L2Delete),
+    /// Coherence among workers and instances.
+    Coherence(Coherence),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -142,6 +174,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     f(Counter::Invalidation, "invalidations".into());
     f(Counter::Refresh, "refreshes".into());
     family!(L2Delete, L2Delete, "l2_deletes.result");
+    family!(Coherence, Coherence, "coherence.event");
 }
 
 impl Counter {
@@ -173,8 +206,12 @@ impl Counter {
         if let Some(place) = single.iter().position(|counter| *counter == self) {
             return start + place;
         }
-        let Self::L2Delete(value) = self else { return 0 };
-        start + single.len() + value.index()
+        start += single.len();
+        if let Self::L2Delete(value) = self {
+            return start + value.index();
+        }
+        let Self::Coherence(value) = self else { return 0 };
+        start + L2Delete::ALL.len() + value.index()
     }
 }
 
@@ -186,7 +223,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::L2Delete(L2Delete::Failed).index() + 1] }
+        Self { pending: vec![0; Counter::Coherence(Coherence::Adopted).index() + 1] }
     }
 }
 
@@ -234,7 +271,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::L2Delete(L2Delete::Failed).index() + 1));
+        assert_eq!((names.len(), place), (place, Counter::Coherence(Coherence::Adopted).index() + 1));
     }
 
     #[test]
