@@ -8,6 +8,7 @@ mod harness;
 
 mod artefacts;
 mod bodies;
+mod coherence;
 mod concurrency;
 mod configuration;
 mod cookies;

@@ -133,7 +133,9 @@ mod tests {
                     layout.cell(plane, tag)
                 });
                 assert!(cells[2] < layout.cells() && layout.is_uncertain(cells[2]));
-                assert!(cells[0] < cells[1] && cells[1] < cells[2] && !layout.is_uncertain(cells[1]));
+                assert!(
+                    cells[0] < cells[1] && cells[1] < cells[2] && !layout.is_uncertain(cells[1])
+                );
             }
         }
     }

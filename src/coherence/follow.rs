@@ -164,8 +164,9 @@ impl Generations {
         let epoch = self.next_epoch(shared);
         let certain = |index: usize| !self.layout.is_uncertain(index);
         // Others heard of what was bumped long before the old table was last seen.
-        let is_recent =
-            |cell: &Cell| cell.bumped_ms > 0 && cell.bumped_ms + REPEATED_MS >= heard_ms.min(now_ms);
+        let is_recent = |cell: &Cell| {
+            cell.bumped_ms > 0 && cell.bumped_ms + REPEATED_MS >= heard_ms.min(now_ms)
+        };
         let all = self.cells.iter().enumerate();
         let all = all.filter(|(index, cell)| is_recent(cell) || unheard && certain(*index));
         let all: Cells = all.map(|(index, _)| (index, u64::from(certain(index)))).collect();
@@ -209,12 +210,15 @@ impl Generations {
         if first {
             let listed: HashSet<usize> = followed.cells.iter().map(|c| c.0).collect();
             let gone = self.cells.iter().enumerate().filter(|(_, cell)| cell.number != 0);
-            news.extend(gone.filter(|(index, _)| !listed.contains(index)).map(|(index, _)| (index, 0)));
+            news.extend(
+                gone.filter(|(index, _)| !listed.contains(index)).map(|(index, _)| (index, 0)),
+            );
         }
         news.sort_unstable();
         let first_uncertain = self.cells.len() / 3 * 2;
         let mut told = true;
-        for (plane, value) in [(0..first_uncertain, epoch), (first_uncertain..usize::MAX, until_ms)] {
+        for (plane, value) in [(0..first_uncertain, epoch), (first_uncertain..usize::MAX, until_ms)]
+        {
             let of_plane: Cells =
                 news.iter().filter(|(index, _)| plane.contains(index)).copied().collect();
             if of_plane.is_empty() {
@@ -263,7 +267,8 @@ impl Generations {
     #[must_use]
     pub fn admits(&self, scope: u64, stamp: Stamp, tags: &[Tag]) -> Validity {
         let synced = self.head.synced;
-        if self.head.scope != scope || synced.number == 0 || stamp.incarnation != synced.incarnation {
+        if self.head.scope != scope || synced.number == 0 || stamp.incarnation != synced.incarnation
+        {
             return Validity::Invalid;
         }
         let bumped = |plane| {
@@ -382,7 +387,8 @@ mod tests {
     #[test]
     fn a_bump_reaches_the_other_process_and_what_is_in_l2() {
         let (mut table, mut one, mut two) = pair();
-        let (epoch, stamp) = (two.worker.epoch(), one.worker.stamp(SCOPE, &[A, B], u64::MAX).unwrap());
+        let (epoch, stamp) =
+            (two.worker.epoch(), one.worker.stamp(SCOPE, &[A, B], u64::MAX).unwrap());
         assert_eq!(two.worker.admits(SCOPE, stamp, &[A, B]), Validity::Current);
         let cells = one.bump(A);
         // Not in Redis yet: what is there is not to be trusted here.
@@ -522,9 +528,7 @@ mod tests {
 
     #[test]
     fn whoever_heard_nothing_for_long_trusts_nothing() {
-        for (now_ms, expected) in
-            [(130_000, Validity::Current), (130_001, Validity::Invalid)]
-        {
+        for (now_ms, expected) in [(130_000, Validity::Current), (130_001, Validity::Invalid)] {
             let (mut table, mut one, _) = pair();
             let epoch = one.worker.epoch();
             table = Table { time: table.time, ..Table::default() };

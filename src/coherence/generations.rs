@@ -51,7 +51,8 @@ struct Names {
 
 impl Names {
     fn new(layout: Layout) -> Self {
-        let name = |part: &str| format!("tiercel/generations/{}/{part}", layout.slots()).into_bytes();
+        let name =
+            |part: &str| format!("tiercel/generations/{}/{part}", layout.slots()).into_bytes();
         let chunks = (0..CHUNKS).map(|chunk| name(&chunk.to_string())).collect();
         Self { head: name("head"), chunks }
     }
@@ -396,7 +397,8 @@ mod tests {
             one.bump(bump(Tag::named(&n.to_le_bytes())));
             one.publish(&shared, 1_000).unwrap();
         }
-        let bytes: usize = one.names.chunks.iter().map(|name| shared.get(name).unwrap().0.len()).sum();
+        let bytes: usize =
+            one.names.chunks.iter().map(|name| shared.get(name).unwrap().0.len()).sum();
         assert_eq!(bytes, Layout::new(256).cells() * 32);
     }
 }

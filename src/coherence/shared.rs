@@ -34,11 +34,14 @@ pub(super) fn update(
     false
 }
 
+#[cfg(test)]
+type Values = std::collections::HashMap<Vec<u8>, (Vec<u8>, u32)>;
+
 /// Shared data for tests: clones are the workers of one process.
 #[cfg(test)]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memory {
-    values: std::rc::Rc<std::cell::RefCell<std::collections::HashMap<Vec<u8>, (Vec<u8>, u32)>>>,
+    values: std::rc::Rc<std::cell::RefCell<Values>>,
     bell: std::rc::Rc<std::cell::Cell<u64>>,
 }
 
@@ -86,7 +89,10 @@ mod tests {
             Some([value, b"!"].concat())
         }));
         // The first attempt met nothing, which no token protects: it wins. Creation is not contended.
-        assert_eq!(shared.get(b"n").unwrap().0, if rounds == 1 { b"!".to_vec() } else { vec![2, b'!'] });
+        assert_eq!(
+            shared.get(b"n").unwrap().0,
+            if rounds == 1 { b"!".to_vec() } else { vec![2, b'!'] }
+        );
         assert!(update(&shared, b"n", |_| None));
     }
 }

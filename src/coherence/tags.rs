@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn each_tag_is_there_once() {
-        let tags: Tags = [Tag::named(b"a"), Tag::named(b"b"), Tag::named(b"a")].into_iter().collect();
+        let tags: Tags =
+            [Tag::named(b"a"), Tag::named(b"b"), Tag::named(b"a")].into_iter().collect();
         assert_eq!(tags.as_slice(), [Tag::named(b"a"), Tag::named(b"b")]);
     }
 }

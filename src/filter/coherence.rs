@@ -1,6 +1,7 @@
 //! What writes make stale is told to the other workers, and to Redis; what others made stale is heard of.
 
 use super::Module;
+use super::root::Root;
 use super::shared::Shared;
 use crate::coherence::{Asked, Cells, Followed, Verdict, keeper};
 use crate::host::Host;
@@ -19,7 +20,7 @@ impl<H: Host> Module<H> {
         if !generations.is_open(slots) && generations.open(&shared, slots, self.host.now_ms()) {
             self.worker.l1.clear();
         }
-        if let Some(scope) = self.roots.get(&root).and_then(|root| root.scope()) {
+        if let Some(scope) = self.roots.get(&root).and_then(Root::scope) {
             generations.attach(&shared, scope);
         }
     }
@@ -36,17 +37,13 @@ impl<H: Host> Module<H> {
             return;
         }
         let shared = Shared::new(&self.host, self.bell);
-        match generations.publish(&shared, self.host.now_ms()) {
-            Some(cells) => {
-                self.worker.counters.count(Counter::Coherence(Coherence::Published));
-                if let Some(root) = self.roots.get_mut(&root) {
-                    root.bump(&self.host, cells);
-                }
-            }
-            None => {
-                self.worker.counters.count(Counter::Coherence(Coherence::NotPublished));
-                self.log_error("other workers cannot be told what a write made stale");
-            }
+        let Some(cells) = generations.publish(&shared, self.host.now_ms()) else {
+            self.worker.counters.count(Counter::Coherence(Coherence::NotPublished));
+            return self.log_error("other workers cannot be told what a write made stale");
+        };
+        self.worker.counters.count(Counter::Coherence(Coherence::Published));
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.bump(&self.host, cells);
         }
     }
 

@@ -1,6 +1,7 @@
 //! A request comes in: it is answered, asked about in L2, or goes on to the origin.
 
 use super::Module;
+use super::root::Root;
 use super::shared::Shared;
 use super::stream::Stream;
 use super::tunnel;
@@ -117,7 +118,7 @@ impl<H: Host> Module<H> {
         }
         let next = match found {
             Ok(Some(bytes)) => {
-                let scope = self.roots.get(&root_id).and_then(|root| root.scope());
+                let scope = self.roots.get(&root_id).and_then(Root::scope);
                 exchange.found_in_l2(bytes, scope.unwrap_or(0), now_ms, &mut self.worker)
             }
             Ok(None) => {

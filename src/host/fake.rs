@@ -7,6 +7,8 @@ use std::rc::Rc;
 use super::{Buffer, FieldMap, Host, HostError, HostResult, MetricKind};
 use crate::http::fields::block;
 
+type Shared = (Vec<u8>, u32);
+
 /// The proxy's state; tests reach into it.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
@@ -25,7 +27,8 @@ pub(crate) struct Fake {
     pub(crate) queue: RefCell<VecDeque<Vec<u8>>>,
     pub(crate) metrics: RefCell<Vec<(String, i64)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    pub(crate) shared: RefCell<HashMap<Vec<u8>, (Vec<u8>, u32)>>,
+    /// Values with their tokens.
+    pub(crate) shared: RefCell<HashMap<Vec<u8>, Shared>>,
 }
 
 impl Fake {

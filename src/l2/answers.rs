@@ -1,8 +1,8 @@
 //! What the replies to a call mean for who waits for it.
 
+use super::L2Error;
 use super::resp::{Reply, next_reply};
 use super::table::{read_followed, read_number};
-use super::L2Error;
 use crate::coherence::{Asked, Cells, Followed, Layout};
 
 /// Who asked: the caller's number for a waiting request.
@@ -65,11 +65,12 @@ impl Waiting {
                 give(table(asked, followed, false));
                 for (ticket, reply) in tickets.into_iter().zip(found) {
                     give(match (reply, error) {
-                        (Ok(Reply::Bulk(_)), Some(error)) => Answer::Failed(ticket, error),
                         (Ok(Reply::Bulk(value)), None) => Answer::Found(ticket, value),
                         (Ok(Reply::Nil), _) => Answer::Absent(ticket),
+                        (Err(error), _) | (Ok(Reply::Bulk(_)), Some(error)) => {
+                            Answer::Failed(ticket, error)
+                        }
                         (Ok(_), _) => Answer::Failed(ticket, L2Error::Protocol),
-                        (Err(error), _) => Answer::Failed(ticket, error),
                     });
                 }
             }

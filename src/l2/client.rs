@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
 use super::resp::{self, Reply};
 use super::table::table_key;
-use super::L2Error;
 use crate::coherence::{Cells, Generations, Layout};
 use crate::config::L2Policy;
 use crate::entry::Entry;
@@ -173,12 +173,7 @@ impl Client {
     /// The next call to make: the table first, then deletes, then look-ups; none when there is nothing to
     /// send or too much in flight. `all` sends the last few stores too instead of waiting for more. Calls
     /// may overtake each other on their way.
-    pub fn next_call(
-        &mut self,
-        generations: &Generations,
-        now_ms: u64,
-        all: bool,
-    ) -> Option<Call> {
+    pub fn next_call(&mut self, generations: &Generations, now_ms: u64, all: bool) -> Option<Call> {
         let has_news = !self.bumps.is_empty() || self.question.is_some();
         if has_news && self.calls(true) < MAX_TABLE_CALLS {
             return Some(self.table_call(generations));
@@ -424,10 +419,13 @@ mod tests {
         client.received(1, Some(b"200"), body.as_bytes(), 0, |answer| given.push(answer));
         let asked = known().ask(client.scope(), true);
         let followed = Followed { incarnation: Some(9), cells: vec![] };
-        assert_eq!(given, [
-            Answer::Bumped(asked, vec![(3, 11), (4, 10)], 42),
-            Answer::Followed(asked, followed, true),
-        ]);
+        assert_eq!(
+            given,
+            [
+                Answer::Bumped(asked, vec![(3, 11), (4, 10)], 42),
+                Answer::Followed(asked, followed, true),
+            ]
+        );
         // A question alone bumps nothing; look-ups do not wait for it.
         client.ask(Question::default());
         let call = client.next_call(&known(), 0, true).unwrap();
@@ -439,7 +437,10 @@ mod tests {
         let tags = entry(b"").tags().iter().copied().collect();
         later.bump(Bump { tags, ..Bump::default() });
         assert!(client.next_call(&later, 0, true).is_none());
-        assert_eq!((client.take_overtaken(), client.take_overtaken(), client.store_bytes), (1, 0, 0));
+        assert_eq!(
+            (client.take_overtaken(), client.take_overtaken(), client.store_bytes),
+            (1, 0, 0)
+        );
         // Without a table nothing could be trusted: stores wait.
         assert!(client.store(entry(b"body")));
         assert!(client.next_call(&Generations::default(), 0, true).is_none());

@@ -150,7 +150,10 @@ mod tests {
         assert_eq!(followed, Followed { incarnation: Some(255), cells });
         assert_eq!(replies, b":1\r\n");
         assert_eq!(read_followed(&mut &b"*0\r\n"[..], LAYOUT), Ok(Followed::default()));
-        assert_eq!(read_number(&mut &b"$19\r\n1.73246000000001e15\r\n"[..]), Ok(1_732_460_000_000_010));
+        assert_eq!(
+            read_number(&mut &b"$19\r\n1.73246000000001e15\r\n"[..]),
+            Ok(1_732_460_000_000_010)
+        );
     }
 
     #[test]
@@ -168,7 +171,11 @@ mod tests {
             "*99999999\r\n",
             "*-1\r\n",
         ] {
-            assert_eq!(read_followed(&mut text.as_bytes(), LAYOUT), Err(L2Error::Protocol), "{text}");
+            assert_eq!(
+                read_followed(&mut text.as_bytes(), LAYOUT),
+                Err(L2Error::Protocol),
+                "{text}"
+            );
         }
         let loading = &mut &b"-LOADING wait\r\n"[..];
         assert_eq!(read_followed(loading, LAYOUT), Err(L2Error::Loading));

@@ -271,7 +271,10 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::Coherence(Coherence::Adopted).index() + 1));
+        assert_eq!(
+            (names.len(), place),
+            (place, Counter::Coherence(Coherence::Adopted).index() + 1)
+        );
     }
 
     #[test]
