@@ -23,4 +23,5 @@ mod metrics;
 mod poisoning;
 mod policy_table;
 mod semantics;
+mod tags;
 mod workers;

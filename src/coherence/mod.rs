@@ -9,15 +9,19 @@ mod follow;
 mod generations;
 mod head;
 pub mod keeper;
+mod pointer;
 mod shared;
 mod tags;
+mod template;
 
 pub use cells::{Layout, Plane};
 pub use follow::{Asked, Cells, Followed, Verdict};
 pub use generations::{Bump, Generations, Validity};
 pub use head::Stamp;
+pub use pointer::Pointer;
 pub use shared::SharedData;
 pub use tags::{Tag, Tags};
+pub use template::{Filling, Template};
 
 #[cfg(test)]
 pub(crate) use shared::Memory;

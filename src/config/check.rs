@@ -3,13 +3,14 @@
 use std::rc::Rc;
 
 use super::parse::{ConfigError, Removed};
-use super::policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, Rule};
+use super::policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, Rule, WriteRule};
 use super::router::Router;
 use super::schema::{
     self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
+use crate::coherence::{Pointer, Template};
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::freshness::Lifetime;
@@ -18,6 +19,9 @@ use crate::http::normalise::{Normaliser, Normalisers};
 use crate::http::query::QueryRule;
 use crate::http::storable::{StoreRule, is_never_stored};
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
+
+/// Tags that a route may name.
+const MAX_TEMPLATES: usize = 32;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
 const MAX_REPLY: u64 = 32 << 20;
@@ -47,7 +51,9 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             Err(message) => check.fail(&format!("{path}.path"), &message),
             Ok(()) => {}
         }
-        rules.push(Rc::new(rule(route, &config.defaults)));
+        let writes = check.writes(&path, route);
+        let tags = check.templates(&format!("{path}.tags"), route, &route.tags, false);
+        rules.push(Rc::new(Rule { tags, writes, ..rule(route, &config.defaults) }));
     }
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
@@ -67,7 +73,12 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         x_cache_status: config.headers.x_cache_status,
         x_cache_key: config.headers.x_cache_key,
         cache_status_key: config.headers.cache_status_key,
-        not_stored: check.fields("headers.not_stored", &config.headers.not_stored),
+        not_stored: {
+            let mut names = check.fields("headers.not_stored", &config.headers.not_stored);
+            names.extend(check.fields("coherence.tag_fields", &config.coherence.tag_fields));
+            names
+        },
+        tag_fields: check.fields("coherence.tag_fields", &config.coherence.tag_fields),
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
         keyed: check.keyed(keyed),
@@ -90,6 +101,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             },
             directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
             synthesise_etag: false,
+            tags: Vec::new(),
+            writes: WriteRule::default(),
         }),
     }
 }
@@ -120,6 +133,8 @@ fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         },
         directives_ignored: directives == RequestDirectives::Ignore,
         synthesise_etag: route.synthesise_etag,
+        tags: Vec::new(),
+        writes: WriteRule::default(),
     }
 }
 
@@ -171,11 +186,15 @@ impl Check<'_> {
             }
         }
         let cacheable = route.methods.iter().all(|method| method == "GET" || method == "HEAD");
-        if !cacheable && !route.bypass {
+        if !cacheable && !route.bypass && !route.safe && route.invalidates.is_empty() {
             self.fail(
                 &format!("{path}.methods"),
-                "only GET and HEAD can be cached: set bypass for other methods",
+                "only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
             );
+        }
+        if cacheable && !route.bypass && !route.invalidates.is_empty() {
+            let message = "is for routes that are not cached: set bypass, or other methods";
+            self.fail(&format!("{path}.invalidates"), message);
         }
         if let Some(negative) = &route.negative {
             self.negative(&format!("{path}.negative"), negative);
@@ -197,6 +216,58 @@ impl Check<'_> {
             }
         }
         self.names(&format!("{path}.with_query"), &route.with_query);
+    }
+
+    fn writes(&mut self, path: &str, route: &Route) -> WriteRule {
+        if route.safe && !route.invalidates.is_empty() {
+            self.fail(&format!("{path}.safe"), "what is safe invalidates nothing");
+        }
+        let when = route.when.as_ref().and_then(|when| {
+            let pointer = Pointer::parse(&when.request);
+            if pointer.is_none() {
+                let message = format!("{:?} is not a JSON pointer: /query", when.request);
+                self.fail(&format!("{path}.when.request"), &message);
+            }
+            if when.contains.is_empty() {
+                self.missing(&format!("{path}.when.contains"), "a text");
+            }
+            Some((pointer?, when.contains.as_str().into()))
+        });
+        let at = format!("{path}.invalidates");
+        let invalidates = self.templates(&at, route, &route.invalidates, true);
+        WriteRule { safe: route.safe, invalidates, when }
+    }
+
+    /// Templates of a route; those of writes must always make a tag.
+    fn templates(
+        &mut self,
+        path: &str,
+        route: &Route,
+        texts: &[String],
+        of_writes: bool,
+    ) -> Vec<Template> {
+        let mut all = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            match Template::parse(text, &route.path) {
+                Err(message) => self.fail(&at, &message),
+                Ok(template) => {
+                    if of_writes && !template.is_total() {
+                        let message =
+                            format!("{text:?} must say what stands in: {{request:/id|any}}");
+                        self.fail(&at, &message);
+                    }
+                    if !of_writes && (template.needs_request() || template.needs_response()) {
+                        self.fail(&at, "bodies name tags in invalidates only");
+                    }
+                    all.push(template);
+                }
+            }
+        }
+        if texts.len() > MAX_TEMPLATES {
+            self.fail(path, &format!("must be at most {MAX_TEMPLATES}"));
+        }
+        all
     }
 
     fn fields(&mut self, path: &str, names: &[String]) -> Vec<Box<[u8]>> {
@@ -290,6 +361,7 @@ impl Check<'_> {
             slots: slots as usize,
             feed_interval_ms: coherence.feed_interval.0,
             guard_ms: coherence.guard.0,
+            max_body: self.bytes("coherence.max_body", coherence.max_body),
         }
     }
 

@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::router::Router;
 use super::schema::{Role, Transport};
+use crate::coherence::{Pointer, Template};
 use crate::entry::Bounds;
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -55,6 +56,8 @@ pub struct Policy {
     pub normalisers: Normalisers,
     /// How what writes make stale becomes known.
     pub coherence: CoherencePolicy,
+    /// Response fields that name tags, in lower case.
+    pub tag_fields: Vec<Box<[u8]>>,
     /// How to fetch again what is served stale meanwhile.
     pub origin: Option<OriginPolicy>,
     pub(super) router: Router,
@@ -71,6 +74,8 @@ pub struct CoherencePolicy {
     pub feed_interval_ms: u64,
     /// How long a write of unknown outcome may be carried out still, in ms.
     pub guard_ms: u64,
+    /// The largest body that is read for tags, in bytes.
+    pub max_body: usize,
 }
 
 /// The origin, for requests that no client waits for.
@@ -130,6 +135,35 @@ pub struct Rule {
     pub directives_ignored: bool,
     /// Whether stored responses without `ETag` get one.
     pub synthesise_etag: bool,
+    /// Tags of what is returned.
+    pub tags: Vec<Template>,
+    /// What requests make stale.
+    pub writes: WriteRule,
+}
+
+/// What requests make stale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteRule {
+    /// Nothing, whatever their method.
+    pub safe: bool,
+    /// These tags.
+    pub invalidates: Vec<Template>,
+    /// Only if this text is in this string of the request's JSON body.
+    pub when: Option<(Pointer, Box<str>)>,
+}
+
+impl WriteRule {
+    /// Whether it needs the body of the request.
+    #[must_use]
+    pub fn needs_request(&self) -> bool {
+        self.when.is_some() || self.invalidates.iter().any(Template::needs_request)
+    }
+
+    /// Whether it needs the body of the response.
+    #[must_use]
+    pub fn needs_response(&self) -> bool {
+        self.invalidates.iter().any(Template::needs_response)
+    }
 }
 
 impl Policy {

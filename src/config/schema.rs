@@ -270,11 +270,22 @@ pub struct Coherence {
     /// How long the origin may still carry out a write whose outcome is unknown (reset, timed out, client
     /// gone): what is fetched meanwhile is not stored.
     pub guard: Millis,
+    /// Response fields in which the origin names tags, separated by spaces or commas. They are not sent
+    /// to clients.
+    pub tag_fields: Vec<String>,
+    /// The largest body that is read for `{request:}` and `{response:}` in `invalidates`.
+    pub max_body: ByteSize,
 }
 
 impl Default for Coherence {
     fn default() -> Self {
-        Self { slots: 4_096, feed_interval: Millis(200), guard: Millis(5_000) }
+        Self {
+            slots: 4_096,
+            feed_interval: Millis(200),
+            guard: Millis(5_000),
+            tag_fields: vec!["Surrogate-Key".into(), "Cache-Tag".into()],
+            max_body: ByteSize(64 << 10),
+        }
     }
 }
 
@@ -408,6 +419,16 @@ pub struct Query {
     pub ids: Vec<String>,
 }
 
+/// Which requests make something stale, by their JSON body. One that cannot be read does.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct When {
+    /// JSON pointer to a string. Required.
+    pub request: String,
+    /// What the string contains. Required.
+    pub contains: String,
+}
+
 /// One rule.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -421,6 +442,18 @@ pub struct Route {
     pub with_query: Vec<String>,
     /// Passes requests straight through.
     pub bypass: bool,
+    /// Tags of what the route returns: `games`, `game:{gid}`. A gap is a segment of the path, or
+    /// `{query:name}`, `{header:name}`; with `{query:name|text}` the text stands in for what is missing,
+    /// without it there is no such tag then.
+    pub tags: Vec<String>,
+    /// Tags of what requests to the route make stale, whatever their status but for 4xx. Gaps as in `tags`,
+    /// and `{request:/ids/*|text}`, `{response:/data/id|text}`: JSON pointers into the bodies, with `*` for
+    /// every element. Gaps that may stay open must say what stands in.
+    pub invalidates: Vec<String>,
+    /// Only requests whose JSON body has a certain text make anything stale.
+    pub when: Option<When>,
+    /// Requests to the route change nothing, whatever their method.
+    pub safe: bool,
     /// Freshness lifetime where the response does not say; none means `defaults.ttl`.
     pub ttl: Option<Millis>,
     /// Negative answers; none means `defaults.negative`.

@@ -6,7 +6,7 @@ use super::fill::Fill;
 use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
-use crate::coherence::{Tags, Validity};
+use crate::coherence::{Filling, Tags, Validity};
 use crate::config::{Policy, Rule};
 use crate::entry::{DecodeError, Entry, Variants, decode};
 use crate::http::cache_control::CacheControl;
@@ -134,7 +134,8 @@ impl Exchange {
             }
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));
-            return Begin::Bypass(reason, Invalidation::of(policy, &head));
+            let rule = Rc::clone(rule);
+            return Begin::Bypass(reason, Invalidation::of(policy, &rule, block));
         }
         let key = std::mem::take(&mut worker.key);
         let stored = (policy.l1_budget > 0).then(|| worker.stored(&key, &now_ms)).flatten();
@@ -151,10 +152,14 @@ impl Exchange {
             }
         }
         let key = Key::new(&worker.key);
+        let mut tags = Tags::of_resource(key.as_bytes());
+        let (query, fields) = (query.unwrap_or_default(), head.fields);
+        let with = Filling { path: &worker.path, query, fields, request: None, response: None };
+        rule.tags.iter().for_each(|template| template.fill(&with, &mut tags));
         let mut exchange = Box::new(Self {
             policy: Rc::clone(policy),
             rule: Rc::clone(rule),
-            tags: Tags::of_resource(key.as_bytes()),
+            tags,
             epoch: worker.generations.epoch(),
             key,
             record: None,

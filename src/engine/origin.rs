@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
-use crate::coherence::Tags;
+use crate::coherence::{Tag, Tags};
 use crate::entry::{Entry, MAX_TAGS, Meta, Variants};
 use crate::http::cache_status::{Forward, Forwarded};
 use crate::http::conditional::Conditions;
@@ -100,6 +100,7 @@ impl Exchange {
         out: &mut Vec<u8>,
     ) -> Respond {
         let head = ResponseHead::read(fields, &self.policy.targets);
+        self.tag_by(fields);
         let mut told = Forwarded::new(self.why, head.status);
         if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {
             self.count(outcome, worker);
@@ -132,6 +133,16 @@ impl Exchange {
             return Respond::NotModified;
         }
         Respond::Pass
+    }
+
+    /// Takes the tags that the response names.
+    fn tag_by(&mut self, fields: Fields<'_>) {
+        let names = &self.policy.tag_fields;
+        for (_, value) in fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name)) {
+            let tags = value.split(|b| matches!(b, b' ' | b',' | b'\t')).filter(|t| !t.is_empty());
+            // One too many, and it is not stored.
+            tags.take(MAX_TAGS + 1).for_each(|tag| self.tags.add(Tag::named(tag)));
+        }
     }
 
     fn count(&self, outcome: Outcome, worker: &mut Worker) {

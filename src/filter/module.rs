@@ -155,16 +155,23 @@ impl<H: Host> Module<H> {
     /// `root` must be the context at hand.
     fn sweep(&mut self, root: u32) {
         let Self { host, worker, streams, roots, .. } = self;
+        let mut wrote = Vec::new();
         let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
-        for (_, (_, stream)) in ended {
+        for (_, (of, stream)) in ended {
             match stream {
+                Stream::Bypassed(_, Some(write)) => {
+                    write.end(host.now_ms(), worker);
+                    wrote.push(of);
+                }
                 Stream::AwaitingL2(exchange) => {
                     worker.counters.count(Counter::L2(L2Lookup::Abandoned));
                     exchange.abandon(worker);
                 }
                 Stream::Forwarded(exchange, _) => exchange.abandon(worker),
-                Stream::Tunnelled | Stream::Bypassed(..) | Stream::Emptied | Stream::Retyped(_) => {
-                }
+                Stream::Tunnelled
+                | Stream::Bypassed(_, None)
+                | Stream::Emptied
+                | Stream::Retyped(_) => {}
             }
         }
         let known = roots.len();
@@ -172,6 +179,7 @@ impl<H: Host> Module<H> {
         let changed = roots.len() != known;
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
+        wrote.iter().for_each(|of| self.publish(*of));
         if changed {
             self.set_l1_budget();
         }

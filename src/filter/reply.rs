@@ -209,14 +209,22 @@ impl Reply {
             Bypass::Method => Forward::Method,
             _ => Forward::Bypass,
         };
+        for name in &policy.tag_fields {
+            // What is not there cannot be taken away.
+            let _ = host.remove_field(FieldMap::Response, name);
+        }
         let told = Forwarded { detail: Some(reason.as_str()), ..Forwarded::new(why, 0) };
         told.write(self.begin_status(), &policy.cache_name);
         self.add_status(host, policy, Outcome::Bypass);
     }
 
     /// Adds the `Cache-Status` just written to the origin's response at hand.
-    pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange) {
+    pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange, fields: Fields<'_>) {
         let policy = exchange.policy();
+        for name in policy.tag_fields.iter().filter(|name| fields.get(name).is_some()) {
+            // What cannot be taken away tells clients of tags, no more.
+            let _ = host.remove_field(FieldMap::Response, name);
+        }
         if policy.cache_status_key {
             cache_status::write_key(&mut self.status, exchange.key().resource());
         }

@@ -7,7 +7,7 @@ use super::stream::Stream;
 use super::tunnel;
 use crate::config::Role;
 use crate::engine::{Begin, Exchange, Found, FromL2, Outcome};
-use crate::host::{Action, FieldMap, Host};
+use crate::host::{Action, Buffer, FieldMap, Host};
 use crate::l2::L2Error;
 use crate::observe::{Counter, L2Lookup};
 
@@ -55,7 +55,14 @@ impl<H: Host> Module<H> {
     }
 
     /// A chunk of a request's body arrives.
-    pub fn on_request_body(&mut self, context: u32, end_of_stream: bool) -> Action {
+    pub fn on_request_body(&mut self, context: u32, len: usize, end_of_stream: bool) -> Action {
+        if let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.get_mut(&context)
+            && len > 0
+            && write.wants_request()
+        {
+            let data = self.host.buffer(Buffer::RequestBody, len).ok();
+            write.request_chunk(data.filter(|data| data.len() == len));
+        }
         self.role(context)
             .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
     }

@@ -269,7 +269,7 @@ fn a_refused_configuration_leaves_the_old_one_and_unknown_contexts_are_harmless(
     module.on_response_head(999, true);
     module.on_response_body(999, 5, true);
     module.on_call_response(999, 999, true, 5);
-    assert_eq!(module.on_request_body(999, true), Action::Continue);
+    assert_eq!(module.on_request_body(999, 0, true), Action::Continue);
 }
 
 #[test]
@@ -283,10 +283,10 @@ fn the_tunnel_ends_bodies_with_a_trailer_and_holds_it() {
         module.on_create(root * 10, root);
         assert_eq!(module.on_request_head(root * 10, false), Action::Continue);
     }
-    module.on_request_body(20, false);
+    module.on_request_body(20, 0, false);
     assert!(host.added.borrow().is_empty());
-    module.on_request_body(20, true);
-    module.on_request_body(30, true);
+    module.on_request_body(20, 0, true);
+    module.on_request_body(30, 0, true);
     assert_eq!(host.added.borrow().len(), 1);
     assert_eq!(module.on_request_trailers(20), Action::Continue);
     assert_eq!(module.on_request_trailers(30), Action::Pause);

@@ -30,6 +30,8 @@ pub enum FieldMap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Buffer {
+    /// A chunk of the request's body.
+    RequestBody = 0,
     /// A chunk of the response's body.
     ResponseBody = 1,
     /// The body of a callout's response.

@@ -31,7 +31,8 @@ fn rfc9111_4_4_unsafe_methods_invalidate_in_every_level() {
         ("PURGE", &[], &["/c/d", "/b?x=1"]),
         ("POST", &[("x-named", "http://evil.test/e")], &["/c/d", "/b?x=1"]),
         ("POST", &[("x-status", "404")], &[]),
-        ("POST", &[("x-status", "500")], &[]),
+        // An error may have come after the change.
+        ("POST", &[("x-status", "500")], &["/c/d"]),
         ("OPTIONS", &[], &[]),
         ("REPORT", &[], &[]),
     ] {
