@@ -25,3 +25,4 @@ mod policy_table;
 mod semantics;
 mod tags;
 mod workers;
+mod write_table;
