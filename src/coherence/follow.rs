@@ -113,9 +113,15 @@ impl Generations {
         guard_ms: u64,
     ) -> Verdict {
         let Some(incarnation) = followed.incarnation else { return Verdict::Make };
+        if incarnation != self.head.synced.incarnation {
+            // Another worker may have met it already.
+            self.reload(shared);
+        }
         let known = self.head.synced;
-        let same = (self.head.scope, known.incarnation) == (asked.scope, asked.synced.incarnation);
-        if !same {
+        // All of the table that the process knows is of use whatever was known when it was asked.
+        let is_whole = asked.full && incarnation == known.incarnation;
+        let as_asked = asked.synced.incarnation == known.incarnation;
+        if self.head.scope != asked.scope || !(as_asked || is_whole) {
             return Verdict::Outdated;
         }
         // An older incarnation has come back: from a copy of the set, say.
@@ -126,6 +132,9 @@ impl Generations {
         }
         if incarnation > known.incarnation {
             self.adopt(shared, asked.scope, incarnation, now_ms);
+            if self.head.synced != (Stamp { incarnation, number: 0 }) {
+                return Verdict::Outdated;
+            }
         }
         // A part of a table that is not known begins nowhere.
         if self.head.synced.number == 0 && !asked.full {
@@ -524,6 +533,30 @@ mod tests {
         let other = Asked { scope: SCOPE + 1, ..asked };
         assert_eq!(one.take(&other, &old, 100_000), Verdict::Outdated);
         assert_eq!(one.worker.ask(SCOPE + 1, false).synced, Stamp::default());
+    }
+
+    /// Two workers ask; one of them meets the table, which then goes; the other meets the next one.
+    #[test]
+    fn a_worker_that_lags_learns_what_the_other_has_met() {
+        let (first, one, _) = pair();
+        let mut other = Process { shared: one.shared.clone(), worker: Generations::default() };
+        other.worker.open(&one.shared, 256, 1_000);
+        let stamp = one.worker.stamp(SCOPE, &[A], u64::MAX).unwrap();
+        let mut second = Table { time: 5_000, ..Table::default() };
+        one.make(&mut second, 0);
+        for (table, verdict, validity) in [
+            (&first, Verdict::Known, Validity::Current),
+            (&second, Verdict::Outdated, Validity::Current),
+            (&second, Verdict::AskAll, Validity::Invalid),
+            (&second, Verdict::Known, Validity::Invalid),
+        ] {
+            if verdict != Verdict::AskAll {
+                // As it is before it has seen the head.
+                other.worker.head.synced = Stamp::default();
+            }
+            assert_eq!(other.follow(table, false), verdict);
+            assert_eq!(other.worker.admits(SCOPE, stamp, &[A]), validity);
+        }
     }
 
     #[test]

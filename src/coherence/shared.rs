@@ -46,6 +46,17 @@ pub(crate) struct Memory {
 }
 
 #[cfg(test)]
+impl Memory {
+    pub(crate) fn len(&self) -> usize {
+        self.values.borrow().len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.borrow().values().map(|(value, _)| value.len()).sum()
+    }
+}
+
+#[cfg(test)]
 impl SharedData for Memory {
     fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
         self.values.borrow().get(name).cloned()

@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::parse::{ConfigError, Removed};
 use super::policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, Rule, WriteRule};
 use super::router::Router;
@@ -19,6 +21,7 @@ use crate::http::normalise::{Normaliser, Normalisers};
 use crate::http::query::QueryRule;
 use crate::http::storable::{StoreRule, is_never_stored};
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
+use crate::l1::{Tier, WAYS};
 
 /// Tags that a route may name.
 const MAX_TEMPLATES: usize = 32;
@@ -63,6 +66,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         l1_budget: check.bytes("l1.budget", config.l1.budget),
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
+        tier: check.tier(&config.shared),
         l2: config.l2.as_ref().map(|l2| check.l2(l2)),
         key: KeyRules {
             scheme: config.key.scheme,
@@ -78,6 +82,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             names.extend(check.fields("coherence.tag_fields", &config.coherence.tag_fields));
             names
         },
+        tagging: tagging(config),
         tag_fields: check.fields("coherence.tag_fields", &config.coherence.tag_fields),
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
@@ -105,6 +110,17 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             writes: WriteRule::default(),
         }),
     }
+}
+
+/// A hash of what says which tags a response has.
+fn tagging(config: &Config) -> u64 {
+    let mut text = config.coherence.tag_fields.join(" ");
+    for route in &config.routes {
+        for part in [&[route.path.clone()][..], &route.methods, &route.with_query, &route.tags] {
+            text = text + "\n" + &part.join(" ");
+        }
+    }
+    xxh3_64(text.as_bytes())
 }
 
 fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
@@ -344,6 +360,16 @@ impl Check<'_> {
             all.push((lower.into_bytes().into(), normaliser));
         }
         Normalisers::new(all)
+    }
+
+    fn tier(&mut self, shared: &schema::Shared) -> Option<Tier> {
+        let budget = self.bytes("shared.budget", shared.budget);
+        let tier = Tier::new(budget, self.bytes("shared.max_entry", shared.max_entry));
+        if tier.is_none() && budget > 0 {
+            let message = format!("has no room for {WAYS} entries of shared.max_entry");
+            self.fail("shared.budget", &message);
+        }
+        tier
     }
 
     fn coherence(&mut self, coherence: &schema::Coherence) -> CoherencePolicy {

@@ -14,6 +14,7 @@ use crate::http::normalise::Normalisers;
 use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::Names;
+use crate::l1::Tier;
 
 /// What one filter instance does, checked and ready.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Policy {
     pub l1_max_entry: usize,
     /// Bytes per worker for responses being copied.
     pub fill_budget: usize,
+    /// The tier that the process's workers share, if there is one.
+    pub tier: Option<Tier>,
     /// L2, if there is one.
     pub l2: Option<L2Policy>,
     /// What makes two requests the same resource.
@@ -56,6 +59,8 @@ pub struct Policy {
     pub normalisers: Normalisers,
     /// How what writes make stale becomes known.
     pub coherence: CoherencePolicy,
+    /// Tells which tags routes name: what was stored by others may lack some.
+    pub tagging: u64,
     /// Response fields that name tags, in lower case.
     pub tag_fields: Vec<Box<[u8]>>,
     /// How to fetch again what is served stale meanwhile.
@@ -177,7 +182,8 @@ impl Policy {
     /// The largest response worth copying, in bytes.
     #[must_use]
     pub fn max_fill(&self) -> usize {
-        let l1 = self.l1_max_entry.min(self.l1_budget);
+        let shared = self.tier.as_ref().map_or(0, Tier::max_entry);
+        let l1 = self.l1_max_entry.min(self.l1_budget).max(shared);
         self.l2.as_ref().map_or(l1, |l2| l2.max_entry.max(l1))
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub role: Option<Role>,
     /// The store in each worker's VM memory.
     pub l1: L1,
+    /// The store that all workers of the process share.
+    pub shared: Shared,
     /// Redis behind Envoy; without it the cache is L1 only.
     pub l2: Option<L2>,
     /// What makes two requests the same resource.
@@ -57,6 +59,7 @@ impl Default for Config {
         Self {
             role: None,
             l1: L1::default(),
+            shared: Shared::default(),
             l2: None,
             key: Key::default(),
             headers: Headers::default(),
@@ -89,6 +92,24 @@ impl Default for L1 {
             max_entry: ByteSize(1 << 20),
             fill_budget: ByteSize(16 << 20),
         }
+    }
+}
+
+/// The part of L1 that all workers of the process share: it serves a worker whose own store misses, and
+/// outlives a VM.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shared {
+    /// Bytes per process, outside the VMs: as many slots as there is room for entries of `max_entry`.
+    /// `0B` switches it off.
+    pub budget: ByteSize,
+    /// The largest response kept in it, with its key and bookkeeping.
+    pub max_entry: ByteSize,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { budget: ByteSize(64 << 20), max_entry: ByteSize(32 << 10) }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Worker {
     pub filling: usize,
     /// Changes for L2 not yet handed over.
     pub outbox: Vec<Write>,
+    /// Entries for the process's other workers, not yet handed over.
+    pub shares: Vec<Rc<Entry>>,
     /// Hashes of what is being fetched again while it is served stale.
     pub(super) refreshing: HashSet<u128>,
     /// What writes made stale.
@@ -56,6 +58,7 @@ impl Worker {
             counters: Counters::default(),
             filling: 0,
             outbox: Vec::new(),
+            shares: Vec::new(),
             refreshing: HashSet::new(),
             generations: Generations::default(),
             refused: Refused::default(),

@@ -5,7 +5,9 @@ mod variants;
 
 use std::borrow::Cow;
 
-pub use codec::{DecodeError, MAX_TAGS, decode, encode, encoded_len_limit};
+pub use codec::{
+    DecodeError, MAX_TAGS, decode, decode_unsealed, encode, encode_unsealed, encoded_len_limit,
+};
 pub use variants::{Added, Bounds, MAX_PLACES, Variants};
 
 use crate::coherence::Tag;

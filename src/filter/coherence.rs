@@ -3,7 +3,8 @@
 use super::Module;
 use super::root::Root;
 use super::shared::Shared;
-use crate::coherence::{Asked, Cells, Followed, Verdict, keeper};
+use crate::coherence::{Asked, Cells, Followed, Stamp, Verdict, keeper};
+use crate::entry::encode_unsealed;
 use crate::host::Host;
 use crate::l2::{L2Error, Question};
 use crate::observe::{Coherence, Counter};
@@ -12,13 +13,20 @@ use crate::observe::{Coherence, Counter};
 const MOST_AGAIN: usize = 2_000;
 
 impl<H: Host> Module<H> {
-    /// A filter was configured: joins the process's table with so many slots for tags.
-    pub(super) fn join_generations(&mut self, root: u32, slots: usize) {
+    /// A filter was configured: joins the process's table with so many slots for tags. `tagging` tells which
+    /// tags its routes name.
+    pub(super) fn join_generations(&mut self, root: u32, slots: usize, tagging: u64) {
         self.bell = self.bell.or_else(|| Shared::define_bell(&self.host));
         let shared = Shared::new(&self.host, self.bell);
         let generations = &mut self.worker.generations;
-        if !generations.is_open(slots) && generations.open(&shared, slots, self.host.now_ms()) {
+        let known = generations.is_open(slots) && self.tagging == tagging;
+        if !generations.is_open(slots) {
+            generations.open(&shared, slots, self.host.now_ms());
+        }
+        if !known {
+            // What is there may lack tags by which writes would reach it.
             self.worker.l1.clear();
+            self.tagging = tagging;
         }
         if let Some(scope) = self.roots.get(&root).and_then(Root::scope) {
             generations.attach(&shared, scope);
@@ -47,11 +55,27 @@ impl<H: Host> Module<H> {
         }
     }
 
+    /// Puts into the process's store what this worker has taken into its own.
+    pub(super) fn share(&mut self, root: u32) {
+        if self.worker.shares.is_empty() {
+            return;
+        }
+        let shares = std::mem::take(&mut self.worker.shares);
+        let policy = self.roots.get(&root).and_then(|root| root.policy.as_ref());
+        let Some((policy, tier)) = policy.and_then(|p| Some((p, p.tier.as_ref()?))) else { return };
+        let (shared, now_ms) = (Shared::new(&self.host, self.bell), self.host.now_ms());
+        for entry in shares.iter().filter(|entry| entry.len() <= tier.max_entry()) {
+            let stamp = Stamp { incarnation: policy.tagging, number: entry.epoch() };
+            let bytes = encode_unsealed(entry, stamp, usize::MAX);
+            tier.put(&shared, entry.key().hash(), &bytes, entry.useful_until_ms(), now_ms);
+        }
+    }
+
     /// Asks Redis what is new, and says again what it has not confirmed, if that is this worker's turn.
     pub(super) fn follow_in_turn(&mut self, root: u32, now_ms: u64) {
-        let Some(root) = self.roots.get_mut(&root).filter(|root| root.scope().is_some()) else {
-            return;
-        };
+        let is_worker = self.is_worker;
+        let root = self.roots.get_mut(&root).filter(|root| is_worker && root.scope().is_some());
+        let Some(root) = root else { return };
         let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
             return;
         };

@@ -29,6 +29,11 @@ pub struct Module<H> {
     /// Fetches that no client waits for, by token, with their roots.
     pub(super) refreshes: HashMap<u32, (u32, Box<Exchange>)>,
     meters: Option<Meters>,
+    /// Whether a worker runs it: Envoy's main thread has a VM too, which no request and no call to L2
+    /// reaches.
+    pub(super) is_worker: bool,
+    /// Which tags what is in L1 has.
+    pub(super) tagging: u64,
     /// The gauge that tells workers of bumps.
     pub(super) bell: Option<u32>,
     /// Makes this VM's queue names its own.
@@ -47,6 +52,8 @@ impl<H: Host> Module<H> {
             newest: (0, 0),
             refreshes: HashMap::new(),
             meters: None,
+            is_worker: false,
+            tagging: 0,
             bell: None,
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
@@ -77,7 +84,7 @@ impl<H: Host> Module<H> {
                 return false;
             }
         };
-        let (role, slots) = (policy.role, policy.coherence.slots);
+        let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
@@ -89,7 +96,7 @@ impl<H: Host> Module<H> {
             if self.meters.is_none() {
                 self.meters = Some(Meters::define(&self.host));
             }
-            self.join_generations(root_id, slots);
+            self.join_generations(root_id, slots, tagging);
         }
         let period = if role == Role::Cache { TICK_MS } else { TUNNEL_TICK_MS };
         if let Err(error) = self.host.set_tick(period) {
@@ -105,6 +112,7 @@ impl<H: Host> Module<H> {
             self.roots.insert(context, Root::default());
         } else {
             self.newest = (context, root);
+            self.is_worker = true;
         }
     }
 
@@ -246,6 +254,7 @@ impl<H: Host> Module<H> {
     /// Hands what is to change in L2 over to a root.
     pub(super) fn post(&mut self, root_id: u32) {
         self.publish(root_id);
+        self.share(root_id);
         if self.worker.outbox.is_empty() {
             return;
         }

@@ -30,11 +30,11 @@ impl Reply {
         host: &impl Host,
         policy: &Policy,
         entry: &Entry,
+        level: Level,
         now_ms: u64,
     ) -> HostResult<Option<Stream>> {
-        let ttl_s = entry.ttl_s(now_ms);
-        let level = Level::L1.as_str();
-        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
+        let (ttl_s, text) = (entry.ttl_s(now_ms), level.as_str());
+        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, text);
         self.whole(host, policy, entry, Outcome::L1Hit, now_ms)
     }
 

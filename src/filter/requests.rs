@@ -25,9 +25,12 @@ impl<H: Host> Module<H> {
         }
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
         self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
-        match Exchange::begin(policy, block, ended, || self.host.now_ms(), &mut self.worker) {
-            Begin::Hit(entry, now_ms) => {
-                match self.reply.plain_hit(&self.host, policy, &entry, now_ms) {
+        let shared = Shared::new(&self.host, self.bell);
+        let now_ms = || self.host.now_ms();
+        let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, now_ms);
+        match Exchange::begin(policy, block, ended, now_ms, tier, &mut self.worker) {
+            Begin::Hit(entry, level, now_ms) => {
+                match self.reply.plain_hit(&self.host, policy, &entry, level, now_ms) {
                     Ok(next) => {
                         self.streams.extend(next.map(|stream| (context, (root_id, stream))));
                         Action::Pause
@@ -137,6 +140,8 @@ impl<H: Host> Module<H> {
                 FromL2::Forward
             }
         };
+        // What L2 had is for the process's other workers, too.
+        self.post(root_id);
         let stream = (context, root_id);
         let action = match next {
             FromL2::Serve(found) => self.serve(stream, exchange, &found),

@@ -29,6 +29,7 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
     });
     configure(&host, &mut module, &config);
     // It learns that the table of generations is empty.
+    module.on_create(2, ROOT);
     module.on_tick(ROOT);
     reply(&host, &mut module, 1, format!("{TABLE}+OK\r\n").as_bytes());
     host.calls.borrow_mut().clear();
@@ -125,7 +126,7 @@ fn a_miss_is_asked_of_l2_then_of_the_origin_then_hit() {
     assert!(host.calls.borrow().is_empty(), "look-ups wait for the end of the turn");
     turn(&host, &mut module);
     assert_eq!(host.calls.borrow().len(), 1);
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     assert_eq!(*host.resumed.borrow(), [10]);
     respond(&host, &mut module, 10, b"body");
     assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Pause);
@@ -153,7 +154,7 @@ fn clients_that_left_are_neither_answered_nor_resumed() {
     host.dead.borrow_mut().insert(10);
     module.on_tick(ROOT);
     host.ended.borrow_mut().insert(11); // gone in this very turn
-    reply(&host, &mut module, 1, b"$-1\r\n$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n$-1\r\n+OK\r\n").as_bytes());
     assert!(host.resumed.borrow().is_empty() && host.responses.borrow().is_empty());
 }
 
@@ -173,7 +174,7 @@ fn a_call_that_cannot_be_made_or_never_returns_frees_its_requests() {
     assert_eq!(*host.resumed.borrow(), [10, 11]);
     assert_eq!(host.metric("tiercel.l2_errors.kind.timeout"), 1);
     // The reply comes after all: nobody waits for it.
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     assert_eq!(host.resumed.borrow().len(), 2);
 }
 
@@ -209,8 +210,8 @@ fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
     let fields = FieldsBuf::default().to_block();
     let stamp = Stamp { incarnation: 9, number: 1 };
     let bytes = encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX);
-    let end = format!("\r\n{TABLE}+OK\r\n");
-    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, end.as_bytes()].concat()
+    let begin = format!("{TABLE}${}\r\n", bytes.len());
+    [begin.as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
 }
 
 #[test]
@@ -248,7 +249,7 @@ fn our_own_answer_passing_back_is_neither_counted_nor_stored() {
     let (host, mut module) = module();
     request(&host, &mut module, 10, "/a/1");
     turn(&host, &mut module);
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     respond(&host, &mut module, 10, b"body");
     request(&host, &mut module, 11, "/a/1");
     let added = host.added.borrow().len();

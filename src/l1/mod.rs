@@ -1,10 +1,12 @@
-//! L1: what a worker answers from its own memory.
+//! L1: what a worker answers from its own memory, or from that of its process.
 
 mod share;
+mod shared;
 mod sketch;
 mod slots;
 mod store;
 
+pub use shared::{Tier, WAYS};
 pub use sketch::Sketch;
 pub use store::{Store, Stored};
 

@@ -59,11 +59,14 @@ impl Waiting {
     ) {
         match self {
             Self::Lookups(tickets, asked) => {
-                let found: Vec<_> = Replies::new(&mut replies).take(tickets.len()).collect();
                 let followed = read_followed(&mut replies, layout);
                 let error = followed.as_ref().err().copied();
+                if error == Some(L2Error::Protocol) {
+                    // What is no reply of this kind has no known end.
+                    replies = &[];
+                }
                 give(table(asked, followed, false));
-                for (ticket, reply) in tickets.into_iter().zip(found) {
+                for (ticket, reply) in tickets.into_iter().zip(Replies::new(&mut replies)) {
                     give(match (reply, error) {
                         (Ok(Reply::Bulk(value)), None) => Answer::Found(ticket, value),
                         (Ok(Reply::Nil), _) => Answer::Absent(ticket),

@@ -11,18 +11,20 @@ use crate::entry::{encode, encoded_len_limit};
 const MAX_WRITE_CALL: usize = 256 << 10;
 
 impl Client {
-    /// Look-ups, and what is new in the table: what they find is valid against that.
+    /// What is new in the table, and look-ups: what they find is valid against that. The table comes
+    /// first, for Redis sends no more than 64 KiB and the value it is at before it reads on: what comes
+    /// after a large value would be lost to the `direct` transport, whose way to Redis is closed by then.
     pub(super) fn lookup_call(&mut self, generations: &Generations) -> Call {
         let count = self.lookups.len().min(self.policy.max_batch);
         let mut body = self.begin((count + 2) * (self.policy.key_prefix.len() + 64));
+        let asked = generations.ask(self.scope, false);
+        write_follow(&mut body, &self.table, &asked);
         let mut tickets = Vec::with_capacity(count);
         for (ticket, hash) in self.lookups.drain(..count) {
             let key = redis_key(&self.policy.key_prefix, hash);
             resp::command(&mut body, &[b"GET", key.as_bytes()]);
             tickets.push(ticket);
         }
-        let asked = generations.ask(self.scope, false);
-        write_follow(&mut body, &self.table, &asked);
         end(body, Waiting::Lookups(tickets, asked))
     }
 

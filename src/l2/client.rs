@@ -313,13 +313,13 @@ mod tests {
         }
         let call = client.next_call(&known(), 0, false).unwrap();
         let text = String::from_utf8(call.body.clone()).unwrap();
-        assert!(
-            text.starts_with("*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n")
-        );
+        assert!(text.contains(
+            "WITHSCORES\r\n*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n"
+        ));
         assert!(text.ends_with("*1\r\n$4\r\nQUIT\r\n"));
         client.sent(call, 9, 0);
         assert!(client.owns(9) && client.next_call(&known(), 0, false).is_none());
-        let replies = "$1\r\nx\r\n$-1\r\n-LOADING wait\r\n*0\r\n+OK\r\n";
+        let replies = "*0\r\n$1\r\nx\r\n$-1\r\n-LOADING wait\r\n+OK\r\n";
         assert_eq!(
             answers(&mut client, 9, "200", replies),
             ["Found(1, [120])", "Absent(2)", "Failed(3, Loading)"]
@@ -333,9 +333,11 @@ mod tests {
             ("504", "", ["Failed(1, Timeout)", "Failed(2, Timeout)"]),
             ("503", "", ["Failed(1, Refused)", "Failed(2, Refused)"]),
             ("200", "", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
-            ("200", "$1\r\nx\r\n$5\r\nab", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
-            ("200", "garbage\r\n$1\r\nx\r\n", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
-            ("200", ":1\r\n$-1\r\n", ["Failed(1, Protocol)", "Absent(2)"]),
+            ("200", "*0\r\n$1\r\nx\r\n$5\r\nab", ["Found(1, [120])", "Failed(2, Protocol)"]),
+            ("200", "$1\r\nx\r\n$1\r\ny", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", "-OOM\r\n$1\r\nx\r\n$-1\r\n", ["Failed(1, OutOfMemory)", "Absent(2)"]),
+            ("200", "*0\r\ngarbage\r\n$1\r\nx\r\n", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", "*0\r\n:1\r\n$-1\r\n", ["Failed(1, Protocol)", "Absent(2)"]),
         ] {
             let mut client = client(&json!({}));
             assert!(client.look_up(1, 1) && client.look_up(2, 2));
@@ -470,7 +472,7 @@ mod tests {
             "transport": "direct", "auth": {"username": "u", "password": "p"}
         }));
         for (body, expected) in [
-            ("+OK\r\n$-1\r\n", "Absent(1)"),
+            ("+OK\r\n*0\r\n$-1\r\n", "Absent(1)"),
             ("-WRONGPASS no\r\n", "Failed(1, Auth)"),
             ("$-1\r\n", "Failed(1, Protocol)"),
         ] {

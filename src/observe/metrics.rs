@@ -15,6 +15,8 @@ closed_enum! {
     pub enum L1Lookup {
         /// Fresh.
         Hit => "hit",
+        /// Fresh, in the store that the process's workers share.
+        Shared => "shared",
         /// Stored, but stale.
         Stale => "stale",
         /// Nothing.
