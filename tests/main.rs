@@ -22,6 +22,7 @@ mod l2_trouble;
 mod metrics;
 mod poisoning;
 mod policy_table;
+mod purge;
 mod semantics;
 mod tags;
 mod workers;

@@ -24,6 +24,12 @@ impl Tag {
         Self(hash(prefix) | PREFIX)
     }
 
+    /// The tags that a field's value names, separated by blanks or commas.
+    pub fn list(value: &[u8]) -> impl Iterator<Item = Self> {
+        let names = value.split(|b| matches!(b, b' ' | b',' | b'\t'));
+        names.filter(|name| !name.is_empty()).map(Self::named)
+    }
+
     /// The tag for the prefix that a purge names: the longest there is a tag for.
     #[must_use]
     pub fn of_prefix(prefix: &[u8]) -> Self {

@@ -5,7 +5,9 @@ use std::rc::Rc;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::parse::{ConfigError, Removed};
-use super::policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, Rule, WriteRule};
+use super::policy::{
+    CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, Secret, WriteRule,
+};
 use super::router::Router;
 use super::schema::{
     self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
@@ -25,6 +27,9 @@ use crate::l1::{Tier, WAYS};
 
 /// Tags that a route may name.
 const MAX_TEMPLATES: usize = 32;
+
+/// Characters of a secret, at least.
+const MIN_SECRET: usize = 16;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
 const MAX_REPLY: u64 = 32 << 20;
@@ -82,6 +87,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             names.extend(check.fields("coherence.tag_fields", &config.coherence.tag_fields));
             names
         },
+        purge: config.purge.as_ref().map(|purge| check.purge(purge)),
         tagging: tagging(config),
         tag_fields: check.fields("coherence.tag_fields", &config.coherence.tag_fields),
         targets: check.targets(&config.targets),
@@ -389,6 +395,34 @@ impl Check<'_> {
             guard_ms: coherence.guard.0,
             max_body: self.bytes("coherence.max_body", coherence.max_body),
         }
+    }
+
+    fn purge(&mut self, purge: &schema::Purge) -> PurgePolicy {
+        if purge.networks.is_empty() && purge.secret.is_none() {
+            self.fail("purge", "allows nobody: name networks or a secret");
+        }
+        let mut networks = Vec::with_capacity(purge.networks.len());
+        for (index, text) in purge.networks.iter().enumerate() {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(_) => self.fail(
+                    &format!("purge.networks[{index}]"),
+                    &format!("{text:?} is not a network: 10.0.0.0/8"),
+                ),
+            }
+        }
+        let secret = purge.secret.as_ref().map(|secret| {
+            if !is_token(&secret.field) {
+                self.fail("purge.secret.field", "is not the name of a field");
+            }
+            if secret.value.len() < MIN_SECRET {
+                let message = format!("must have at least {MIN_SECRET} characters");
+                self.fail("purge.secret.value", &message);
+            }
+            let field = secret.field.to_ascii_lowercase().into_bytes().into();
+            Secret { field, value: secret.value.as_bytes().into() }
+        });
+        PurgePolicy { networks, secret }
     }
 
     fn origin(&mut self, origin: &schema::Origin) -> OriginPolicy {

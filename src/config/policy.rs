@@ -1,7 +1,9 @@
 //! The checked configuration in the form the cache works with.
 
+use std::fmt;
 use std::rc::Rc;
 
+use ipnet::IpNet;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::router::Router;
@@ -59,6 +61,8 @@ pub struct Policy {
     pub normalisers: Normalisers,
     /// How what writes make stale becomes known.
     pub coherence: CoherencePolicy,
+    /// Who may purge, if anybody.
+    pub purge: Option<PurgePolicy>,
     /// Tells which tags routes name: what was stored by others may lack some.
     pub tagging: u64,
     /// Response fields that name tags, in lower case.
@@ -81,6 +85,30 @@ pub struct CoherencePolicy {
     pub guard_ms: u64,
     /// The largest body that is read for tags, in bytes.
     pub max_body: usize,
+}
+
+/// Who may purge.
+#[derive(Clone, Debug)]
+pub struct PurgePolicy {
+    /// Clients with these addresses.
+    pub networks: Vec<IpNet>,
+    /// Requests that know this.
+    pub secret: Option<Secret>,
+}
+
+/// A field that proves a right.
+#[derive(Clone)]
+pub struct Secret {
+    /// Its name, in lower case.
+    pub field: Box<[u8]>,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("field", &self.field).finish_non_exhaustive()
+    }
 }
 
 /// The origin, for requests that no client waits for.

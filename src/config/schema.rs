@@ -45,6 +45,8 @@ pub struct Config {
     pub targets: Vec<String>,
     /// How what writes make stale becomes known to all workers and instances.
     pub coherence: Coherence,
+    /// Who may purge with the method `PURGE`; without it nobody may, and such requests go to the origin.
+    pub purge: Option<Purge>,
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
     /// responses are fetched while the client waits.
     pub origin: Option<Origin>,
@@ -66,6 +68,7 @@ impl Default for Config {
             vary: Vary::default(),
             targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
             coherence: Coherence::default(),
+            purge: None,
             origin: None,
             defaults: Defaults::default(),
             routes: Vec::new(),
@@ -308,6 +311,26 @@ impl Default for Coherence {
             max_body: ByteSize(64 << 10),
         }
     }
+}
+
+/// Who may purge: clients from certain networks, and those who know a secret.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purge {
+    /// Addresses of clients, as Envoy sees them (`10.0.0.0/8`).
+    pub networks: Vec<String>,
+    /// A request field that proves the right to purge.
+    pub secret: Option<Secret>,
+}
+
+/// A secret in a request field.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secret {
+    /// Its name. Required.
+    pub field: String,
+    /// Its value, at least 16 characters. Required.
+    pub value: String,
 }
 
 /// Response fields the cache adds.

@@ -111,6 +111,24 @@ fn what_writes_make_stale_must_be_sure() {
 }
 
 #[test]
+fn who_may_purge_must_be_clear() {
+    let found = |purge| errors(&json!({"role": "cache", "purge": purge}));
+    assert_eq!(found(json!({})), ["purge: allows nobody: name networks or a secret"]);
+    let wrong = json!({"networks": ["10.0.0.0/8", "10.0.0.0/99"], "secret": {"field": "a b"}});
+    assert_eq!(
+        found(wrong),
+        [
+            "purge.networks[1]: \"10.0.0.0/99\" is not a network: 10.0.0.0/8",
+            "purge.secret.field: is not the name of a field",
+            "purge.secret.value: must have at least 16 characters",
+        ]
+    );
+    assert!(found(json!({"networks": ["::1/128", "127.0.0.1/32"]})).is_empty());
+    let shared = json!({"role": "cache", "shared": {"budget": "1MiB", "max_entry": "1MiB"}});
+    assert_eq!(errors(&shared), ["shared.budget: has no room for 8 entries of shared.max_entry"]);
+}
+
+#[test]
 fn one_mistake_is_told_once() {
     assert_eq!(errors(&json!({"role": "chache"})).len(), 1);
 }

@@ -52,6 +52,8 @@ pub enum Begin {
     Serve(Box<Exchange>, Found),
     /// Tell it that nothing is stored: it does not want anything else.
     OnlyIfCached,
+    /// Purge what it says. Its fields.
+    Purge(Vec<u8>),
     /// Pass it through.
     Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
@@ -146,6 +148,9 @@ impl Exchange {
             if for_cache && !rule.directives_ignored && head.cache_control().only_if_cached {
                 worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
                 return Begin::OnlyIfCached;
+            }
+            if head.method == b"PURGE" && policy.purge.is_some() {
+                return Begin::Purge(block);
             }
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));

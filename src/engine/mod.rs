@@ -5,6 +5,7 @@ mod fill;
 mod freshen;
 mod invalidation;
 mod origin;
+mod purge;
 mod refresh;
 mod refused;
 mod worker;
@@ -12,6 +13,7 @@ mod worker;
 pub use exchange::{Begin, Exchange, Found, FromL2, Level};
 pub use invalidation::Invalidation;
 pub use origin::Respond;
+pub use purge::{Purged, purge};
 pub use worker::{Worker, Write};
 
 use std::rc::Rc;

@@ -45,8 +45,9 @@ impl Exchange {
         mut change: impl FnMut(&[u8], Option<&[u8]>),
     ) {
         self.asked_ms = now_ms;
-        if self.is_overtaken(worker) {
-            (self.stored, self.record, self.variant) = (None, None, None);
+        self.stored = self.stored.take().filter(|entry| worker.may_use(entry));
+        if self.record.as_ref().is_some_and(|record| !worker.may_use(record)) {
+            (self.record, self.variant) = (None, None);
         }
         self.epoch = worker.generations.epoch();
         // What the key says is what the origin must see.
@@ -139,9 +140,8 @@ impl Exchange {
     fn tag_by(&mut self, fields: Fields<'_>) {
         let names = &self.policy.tag_fields;
         for (_, value) in fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name)) {
-            let tags = value.split(|b| matches!(b, b' ' | b',' | b'\t')).filter(|t| !t.is_empty());
             // One too many, and it is not stored.
-            tags.take(MAX_TAGS + 1).for_each(|tag| self.tags.add(Tag::named(tag)));
+            self.tags.extend(Tag::list(value).take(MAX_TAGS + 1));
         }
     }
 
@@ -170,7 +170,7 @@ impl Exchange {
         let error = matches!(head.status, 500 | 502..=504)
             && self.why == Forward::Stale
             && wanted.no_cache.is_none()
-            && !self.is_overtaken(worker);
+            && worker.may_use(&stored);
         let hidden = error && stored.may_hide_an_error(now_ms, wanted.stale_if_error);
         hidden.then_some((stored, Outcome::StaleIfError, false))
     }

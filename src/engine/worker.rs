@@ -73,6 +73,11 @@ impl Worker {
         self.outbox.push(Write::Store(entry, replaces));
     }
 
+    /// Whether nothing has made an entry invalid since it was taken out.
+    pub(super) fn may_use(&self, entry: &Entry) -> bool {
+        self.generations.validity(entry.tags(), entry.epoch()) != Validity::Invalid
+    }
+
     /// What L1 has under `key`, if nothing has made it invalid.
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.l1.get(key)?);

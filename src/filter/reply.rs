@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::stream::Stream;
 use crate::config::Policy;
-use crate::engine::{Bypass, Exchange, Found, Level, Outcome};
+use crate::engine::{Bypass, Exchange, Found, Level, Outcome, Purged};
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
 use crate::http::cache_status::{self, Forward, Forwarded};
@@ -195,6 +195,21 @@ impl Reply {
             Some(text) => host.set_field(FieldMap::Response, b"content-type", text),
             None => host.remove_field(FieldMap::Response, b"content-type"),
         };
+    }
+
+    /// Answers the stream at hand, which asked for something to be purged.
+    pub(super) fn purged(host: &impl Host, purged: Purged, soft: bool) -> HostResult<()> {
+        let status = match purged {
+            Purged::Url | Purged::Prefix | Purged::Tags => 200,
+            Purged::Refused => 403,
+            Purged::Malformed => 400,
+        };
+        let told = if status == 200 { "purged" } else { "error" };
+        let body = format!("{{\"{told}\":\"{purged}\",\"soft\":{soft}}}\n");
+        let mut fields = FieldsBuf::default();
+        fields.push(b"content-type", b"application/json");
+        fields.push(b"cache-control", b"no-store");
+        host.respond(status, fields.to_block().as_ref(), body.as_bytes())
     }
 
     /// Where the `Cache-Status` of the next answer is written.

@@ -1,13 +1,15 @@
 //! A request comes in: it is answered, asked about in L2, or goes on to the origin.
 
 use super::Module;
+use super::reply::Reply;
 use super::root::Root;
 use super::shared::Shared;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::Role;
-use crate::engine::{Begin, Exchange, Found, FromL2, Outcome};
+use crate::engine::{self, Begin, Exchange, Found, FromL2, Outcome};
 use crate::host::{Action, Buffer, FieldMap, Host};
+use crate::http::fields::Fields;
 use crate::l2::L2Error;
 use crate::observe::{Counter, L2Lookup};
 
@@ -48,12 +50,31 @@ impl<H: Host> Module<H> {
                     Action::Continue
                 }
             },
+            Begin::Purge(block) => self.purge(root_id, Fields::new(&block)),
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
             Begin::Bypass(reason, invalidation) => {
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
                 Action::Continue
             }
             Begin::Miss(exchange) => self.ask((context, root_id), exchange),
+        }
+    }
+
+    /// Purges what the request at hand says, and tells its client.
+    fn purge(&mut self, root_id: u32, fields: Fields<'_>) -> Action {
+        let Some(policy) = self.roots.get(&root_id).and_then(|root| root.policy.clone()) else {
+            return Action::Continue;
+        };
+        let source = self.host.source().ok();
+        let (purged, soft) = engine::purge(&policy, fields, source.as_deref(), &mut self.worker);
+        self.worker.counters.count(Counter::Purge(purged));
+        self.publish(root_id);
+        match Reply::purged(&self.host, purged, soft) {
+            Ok(()) => Action::Pause,
+            Err(error) => {
+                self.log_error(&format!("a purge cannot be answered: {error}"));
+                Action::Continue
+            }
         }
     }
 

@@ -214,6 +214,11 @@ impl Host for Envoy {
             .is_ok()
     }
 
+    fn source(&self) -> HostResult<Vec<u8>> {
+        const PATH: &[u8] = b"source\0address";
+        take(|data, len| unsafe { proxy_get_property(PATH.as_ptr(), PATH.len(), data, len) })
+    }
+
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {
         take(|data, len| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, max, data, len) })
     }

@@ -104,6 +104,8 @@ pub trait Host {
     fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
     /// Takes a field out of the stream at hand.
     fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()>;
+    /// The address of the request's client, with its port.
+    fn source(&self) -> HostResult<Vec<u8>>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
     /// Takes the `len` bytes of a chunk out of a buffer.

@@ -5,7 +5,7 @@
 //! that into Prometheus labels.
 
 use crate::closed_enum::closed_enum;
-use crate::engine::{Bypass, Outcome};
+use crate::engine::{Bypass, Outcome, Purged};
 use crate::entry::DecodeError;
 use crate::http::storable::NotStored;
 use crate::l2::L2Error;
@@ -151,6 +151,8 @@ pub enum Counter {
     L2Delete(L2Delete),
     /// Coherence among workers and instances.
     Coherence(Coherence),
+    /// A request to purge.
+    Purge(Purged),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -177,6 +179,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     f(Counter::Refresh, "refreshes".into());
     family!(L2Delete, L2Delete, "l2_deletes.result");
     family!(Coherence, Coherence, "coherence.event");
+    family!(Purge, Purged, "purges.result");
 }
 
 impl Counter {
@@ -212,8 +215,12 @@ impl Counter {
         if let Self::L2Delete(value) = self {
             return start + value.index();
         }
-        let Self::Coherence(value) = self else { return 0 };
-        start + L2Delete::ALL.len() + value.index()
+        start += L2Delete::ALL.len();
+        if let Self::Coherence(value) = self {
+            return start + value.index();
+        }
+        let Self::Purge(value) = self else { return 0 };
+        start + Coherence::ALL.len() + value.index()
     }
 }
 
@@ -225,7 +232,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Coherence(Coherence::Adopted).index() + 1] }
+        Self { pending: vec![0; Counter::Purge(Purged::Malformed).index() + 1] }
     }
 }
 
@@ -273,10 +280,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!(
-            (names.len(), place),
-            (place, Counter::Coherence(Coherence::Adopted).index() + 1)
-        );
+        assert_eq!((names.len(), place), (place, Counter::Purge(Purged::Malformed).index() + 1));
     }
 
     #[test]
