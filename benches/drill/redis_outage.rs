@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Client, Envoy, Redis, Scene};
 use crate::load::{Random, Running};
 use crate::report::Report;
@@ -47,8 +45,7 @@ pub fn run(report: &mut Report) {
     let (envoy, _origin, mut redis) = Scene::as_shipped("drill-outage", |config| {
         echo_routes(config);
         config["routes"][0]["ttl"] = "1h".into();
-        config["l1"] = json!({"budget": "0B"});
-        config["shared"] = json!({"budget": "0B"});
+        l2_only(config);
     });
     let (requests, begun) = drive(&envoy, &mut redis);
     let failed = requests.iter().filter(|request| !request.sound).count();

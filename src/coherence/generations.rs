@@ -1,7 +1,7 @@
 //! What is still valid: a worker's copy of the cells, and how it and the process's table change.
 
 use super::cells::{self, CHUNKS, Cell, Layout, Plane};
-use super::head::{Head, Stamp};
+use super::head::Head;
 use super::shared::{SharedData, update};
 use super::{Cells, Tag, Tags};
 
@@ -85,7 +85,7 @@ impl Generations {
         self.layout = Layout::new(slots);
         self.names = Names::new(self.layout);
         self.is_shared = true;
-        if shared.get(&self.names.head).and_then(|(bytes, _)| Head::from_bytes(&bytes)).is_none() {
+        if self.read_head(shared).is_none() {
             // Later than every epoch of an earlier table, unless there are a million bumps a second.
             let head = Head::new(now_ms.saturating_mul(1_000).max(1));
             let cell = Cell { local: head.epoch, ..Cell::default() };
@@ -123,11 +123,7 @@ impl Generations {
     pub fn reload(&mut self, shared: &impl SharedData) {
         // What is rung from here on is seen the next time.
         self.bell = shared.bell();
-        let bytes = shared.get(&self.names.head);
-        let Some(head) = bytes.and_then(|(bytes, _)| Head::from_bytes(&bytes)) else { return };
-        if head == self.head {
-            return;
-        }
+        let Some(head) = self.read_head(shared).filter(|head| *head != self.head) else { return };
         let per_chunk = self.layout.per_chunk();
         let chunks = self.cells.chunks_mut(per_chunk).zip(&self.names.chunks);
         let marks = head.marks.iter().zip(&self.head.marks);
@@ -157,13 +153,15 @@ impl Generations {
         if epoch >= self.head.epoch && self.bumps.is_empty() {
             return Validity::Current;
         }
-        let bumped = |plane| {
-            let mut cells = tags.iter().map(|tag| self.cell(plane, *tag));
-            cells.any(|cell| cell.local > epoch)
-        };
-        if bumped(Plane::Hard) {
+        self.judge(tags, |cell| cell.local > epoch)
+    }
+
+    /// What follows for something with these tags if cells of them are bumped in the sense of `is_bumped`.
+    pub(super) fn judge(&self, tags: &[Tag], is_bumped: impl Fn(Cell) -> bool) -> Validity {
+        let any = |plane| tags.iter().any(|tag| is_bumped(self.cell(plane, *tag)));
+        if any(Plane::Hard) {
             Validity::Invalid
-        } else if bumped(Plane::Soft) {
+        } else if any(Plane::Soft) {
             Validity::Stale
         } else {
             Validity::Current
@@ -226,8 +224,11 @@ impl Generations {
 
     /// The epoch of a bump that begins now. Whatever captures it began later.
     pub(super) fn next_epoch(&self, shared: &impl SharedData) -> u64 {
-        let head = shared.get(&self.names.head).and_then(|(bytes, _)| Head::from_bytes(&bytes));
-        head.map_or(self.head.epoch, |head| head.epoch) + 1
+        self.read_head(shared).map_or(self.head.epoch, |head| head.epoch) + 1
+    }
+
+    fn read_head(&self, shared: &impl SharedData) -> Option<Head> {
+        shared.get(&self.names.head).and_then(|(bytes, _)| Head::from_bytes(&bytes))
     }
 
     /// Changes cells in the process's table, which `all` names in order, each with a value; then the
@@ -277,12 +278,6 @@ impl Generations {
             change(&mut head);
             (head != before).then(|| head.to_bytes())
         })
-    }
-
-    /// The fleet's number up to which the copy knows everything.
-    #[must_use]
-    pub const fn synced(&self) -> Stamp {
-        self.head.synced
     }
 }
 

@@ -6,11 +6,14 @@
 
 mod cells;
 mod follow;
+#[cfg(test)]
+mod follow_tests;
 mod generations;
 mod head;
 pub mod keeper;
 mod pointer;
 mod shared;
+mod stamps;
 mod tags;
 mod template;
 

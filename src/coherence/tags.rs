@@ -82,6 +82,12 @@ impl Tags {
         }
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn with(&self, others: &[Tag]) -> Self {
+        self.0.iter().chain(others).copied().collect()
+    }
+
     /// All of them.
     #[must_use]
     pub fn as_slice(&self) -> &[Tag] {

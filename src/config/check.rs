@@ -2,31 +2,24 @@
 
 use std::rc::Rc;
 
-use xxhash_rust::xxh3::xxh3_64;
-
+use super::check_routes::{rule, tagging};
 use super::parse::{ConfigError, Removed};
 use super::policy::{
     CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, Secret, WriteRule,
 };
 use super::router::Router;
 use super::schema::{
-    self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
-    Unmatched,
+    self, Authorization, Config, Cookies, RequestDirectives, Role, Transport, Unmatched,
 };
 use super::units::{ByteSize, Millis};
-use crate::coherence::{Pointer, Template};
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
-use crate::http::freshness::Lifetime;
 use crate::http::key::KeyRules;
 use crate::http::normalise::{Normaliser, Normalisers};
 use crate::http::query::QueryRule;
-use crate::http::storable::{StoreRule, is_never_stored};
+use crate::http::storable::StoreRule;
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
 use crate::l1::{Tier, WAYS};
-
-/// Tags that a route may name.
-const MAX_TEMPLATES: usize = 32;
 
 /// Characters of a secret, at least.
 const MIN_SECRET: usize = 16;
@@ -66,6 +59,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
     distrusted.retain(|name| !keyed.contains(name));
+    let tag_fields = check.fields("coherence.tag_fields", &config.coherence.tag_fields);
     Policy {
         role: config.role.unwrap_or(Role::Cache),
         l1_budget: check.bytes("l1.budget", config.l1.budget),
@@ -82,14 +76,14 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         x_cache_status: config.headers.x_cache_status,
         x_cache_key: config.headers.x_cache_key,
         cache_status_key: config.headers.cache_status_key,
-        not_stored: {
-            let mut names = check.fields("headers.not_stored", &config.headers.not_stored);
-            names.extend(check.fields("coherence.tag_fields", &config.coherence.tag_fields));
-            names
-        },
+        not_stored: [
+            check.fields("headers.not_stored", &config.headers.not_stored),
+            tag_fields.clone(),
+        ]
+        .concat(),
         purge: config.purge.as_ref().map(|purge| check.purge(purge)),
         tagging: tagging(config),
-        tag_fields: check.fields("coherence.tag_fields", &config.coherence.tag_fields),
+        tag_fields,
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
         keyed: check.keyed(keyed),
@@ -118,55 +112,13 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     }
 }
 
-/// A hash of what says which tags a response has.
-fn tagging(config: &Config) -> u64 {
-    let mut text = config.coherence.tag_fields.join(" ");
-    for route in &config.routes {
-        for part in [&[route.path.clone()][..], &route.methods, &route.with_query, &route.tags] {
-            text = text + "\n" + &part.join(" ");
-        }
-    }
-    xxh3_64(text.as_bytes())
-}
-
-fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
-    let negative = route.negative.as_ref().or(defaults.negative.as_ref());
-    let seconds = |ms: Millis| u32::try_from(ms.0 / 1000).unwrap_or(u32::MAX);
-    let revalidate = route.stale_while_revalidate.unwrap_or(defaults.stale_while_revalidate);
-    let authorization = route.authorization.unwrap_or(defaults.authorization);
-    let directives = route.request_directives.unwrap_or(defaults.request_directives);
-    Rule {
-        bypass: route.bypass,
-        query: route.query.as_ref().map_or(QueryRule::All, |query| {
-            QueryRule::only(&query.include, &query.require, &query.ids)
-        }),
-        store: StoreRule {
-            lifetime: Lifetime {
-                ttl_ms: route.ttl.or(defaults.ttl).map(|ttl| ttl.0),
-                negative_ttl_ms: negative.map_or(0, |n| n.ttl.0),
-                negative_statuses: negative.map(|n| n.statuses.clone()).unwrap_or_default(),
-                overrides: route.override_freshness,
-                heuristic: route.heuristic.0,
-            },
-            stale_while_revalidate_s: seconds(revalidate),
-            stale_if_error_s: seconds(route.stale_if_error.unwrap_or(defaults.stale_if_error)),
-            cookies_ignored: route.cookies.unwrap_or(defaults.cookies) == Cookies::Ignore,
-            authorization_ignored: authorization == Authorization::Ignore,
-        },
-        directives_ignored: directives == RequestDirectives::Ignore,
-        synthesise_etag: route.synthesise_etag,
-        tags: Vec::new(),
-        writes: WriteRule::default(),
-    }
-}
-
-struct Check<'a> {
+pub(super) struct Check<'a> {
     errors: &'a mut Vec<ConfigError>,
     removed: &'a Removed,
 }
 
 impl Check<'_> {
-    fn fail(&mut self, path: &str, message: &str) {
+    pub(super) fn fail(&mut self, path: &str, message: &str) {
         let path = &self.removed.written(path);
         // A value that serde already complained about was taken out: do not complain twice.
         if !self.errors.iter().any(|error| error.path == *path) {
@@ -174,7 +126,7 @@ impl Check<'_> {
         }
     }
 
-    fn missing(&mut self, path: &str, what: &str) {
+    pub(super) fn missing(&mut self, path: &str, what: &str) {
         self.fail(path, &format!("is required: {what}"));
     }
 
@@ -184,112 +136,6 @@ impl Check<'_> {
             self.fail(path, &format!("{size} is more than a VM can have (1GiB)"));
         }
         usize::try_from(size.0).unwrap_or(usize::MAX)
-    }
-
-    fn negative(&mut self, path: &str, negative: &Negative) {
-        for (index, status) in negative.statuses.iter().enumerate() {
-            // Above these, what Envoy says itself could not be told from what the origin says.
-            let message = match status {
-                400..=499 if is_never_stored(*status) => "must not be stored by a shared cache",
-                400..=499 => continue,
-                _ => "is not a negative status (400 to 499)",
-            };
-            self.fail(&format!("{path}.statuses[{index}]"), &format!("{status} {message}"));
-        }
-    }
-
-    fn route(&mut self, path: &str, route: &Route) {
-        for (index, method) in route.methods.iter().enumerate() {
-            if !is_token(method) || method.bytes().any(|b| b.is_ascii_lowercase()) {
-                self.fail(
-                    &format!("{path}.methods[{index}]"),
-                    &format!("{method:?} is not a method (they are case-sensitive: GET)"),
-                );
-            }
-        }
-        let cacheable = route.methods.iter().all(|method| method == "GET" || method == "HEAD");
-        if !cacheable && !route.bypass && !route.safe && route.invalidates.is_empty() {
-            self.fail(
-                &format!("{path}.methods"),
-                "only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
-            );
-        }
-        if cacheable && !route.bypass && !route.invalidates.is_empty() {
-            let message = "is for routes that are not cached: set bypass, or other methods";
-            self.fail(&format!("{path}.invalidates"), message);
-        }
-        if let Some(negative) = &route.negative {
-            self.negative(&format!("{path}.negative"), negative);
-        }
-        if let Some(query) = &route.query {
-            self.names(&format!("{path}.query.include"), &query.include);
-            self.names(&format!("{path}.query.require"), &query.require);
-            self.names(&format!("{path}.query.ids"), &query.ids);
-            // What picks the rule must tell its resources from those of another.
-            for (of, names) in [("query.ids", &query.ids), ("with_query", &route.with_query)] {
-                let known = |name| query.include.contains(name) || query.require.contains(name);
-                let others = names.iter().enumerate().filter(|(_, name)| !known(name));
-                for (index, name) in others.filter(|(_, name)| !name.is_empty()) {
-                    self.fail(
-                        &format!("{path}.{of}[{index}]"),
-                        &format!("{name:?} is neither in query.include nor in query.require"),
-                    );
-                }
-            }
-        }
-        self.names(&format!("{path}.with_query"), &route.with_query);
-    }
-
-    fn writes(&mut self, path: &str, route: &Route) -> WriteRule {
-        if route.safe && !route.invalidates.is_empty() {
-            self.fail(&format!("{path}.safe"), "what is safe invalidates nothing");
-        }
-        let when = route.when.as_ref().and_then(|when| {
-            let pointer = Pointer::parse(&when.request);
-            if pointer.is_none() {
-                let message = format!("{:?} is not a JSON pointer: /query", when.request);
-                self.fail(&format!("{path}.when.request"), &message);
-            }
-            if when.contains.is_empty() {
-                self.missing(&format!("{path}.when.contains"), "a text");
-            }
-            Some((pointer?, when.contains.as_str().into()))
-        });
-        let at = format!("{path}.invalidates");
-        let invalidates = self.templates(&at, route, &route.invalidates, true);
-        WriteRule { safe: route.safe, invalidates, when }
-    }
-
-    /// Templates of a route; those of writes must always make a tag.
-    fn templates(
-        &mut self,
-        path: &str,
-        route: &Route,
-        texts: &[String],
-        of_writes: bool,
-    ) -> Vec<Template> {
-        let mut all = Vec::with_capacity(texts.len());
-        for (index, text) in texts.iter().enumerate() {
-            let at = format!("{path}[{index}]");
-            match Template::parse(text, &route.path) {
-                Err(message) => self.fail(&at, &message),
-                Ok(template) => {
-                    if of_writes && !template.is_total() {
-                        let message =
-                            format!("{text:?} must say what stands in: {{request:/id|any}}");
-                        self.fail(&at, &message);
-                    }
-                    if !of_writes && (template.needs_request() || template.needs_response()) {
-                        self.fail(&at, "bodies name tags in invalidates only");
-                    }
-                    all.push(template);
-                }
-            }
-        }
-        if texts.len() > MAX_TEMPLATES {
-            self.fail(path, &format!("must be at most {MAX_TEMPLATES}"));
-        }
-        all
     }
 
     fn fields(&mut self, path: &str, names: &[String]) -> Vec<Box<[u8]>> {
@@ -438,14 +284,6 @@ impl Check<'_> {
         }
     }
 
-    fn names(&mut self, path: &str, names: &[String]) {
-        for (index, name) in names.iter().enumerate() {
-            if name.is_empty() {
-                self.fail(&format!("{path}[{index}]"), "is empty");
-            }
-        }
-    }
-
     fn l2(&mut self, l2: &schema::L2) -> L2Policy {
         if l2.cluster.is_empty() {
             self.missing("l2.cluster", "the Envoy cluster of the L2 tunnel");
@@ -502,7 +340,7 @@ impl Check<'_> {
 }
 
 /// RFC 9110, 5.6.2.
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }

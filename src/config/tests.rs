@@ -14,6 +14,14 @@ fn errors(config: &serde_json::Value) -> Vec<String> {
         .collect()
 }
 
+/// Each of the expected errors is there, and so many in all.
+fn all_are_told(found: &[String], expected: &[&str], count: usize) {
+    for expected in expected {
+        assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
+    }
+    assert_eq!(found.len(), count, "{found:#?}");
+}
+
 #[test]
 fn what_must_be_there_and_fit() {
     let found = errors(&json!({
@@ -34,7 +42,7 @@ fn what_must_be_there_and_fit() {
             {},
         ],
     }));
-    for expected in [
+    let expected = [
         "role: is required: one of cache, tunnel_open, tunnel_hold",
         "headers.cache_name: must be a token (RFC 9110, 5.6.2)",
         "headers.not_stored[0]: \"x a\" is not the name of a field",
@@ -67,10 +75,8 @@ fn what_must_be_there_and_fit() {
         "routes[4].with_query[1]: \"mode\" is neither in query.include nor in query.require",
         "routes[4].with_query[0]: is empty",
         "routes[5].path: is required: a path",
-    ] {
-        assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
-    }
-    assert_eq!(found.len(), 32, "{found:#?}");
+    ];
+    all_are_told(&found, &expected, 32);
 }
 
 #[test]
@@ -89,7 +95,7 @@ fn what_writes_make_stale_must_be_sure() {
             {"path": "/c", "invalidates": ["a"]},
         ],
     }));
-    for expected in [
+    let expected = [
         "coherence.slots: must be a power of two between 256 and 16384",
         "coherence.feed_interval: must be between 50ms and 60s",
         "coherence.guard: must be at most 10m",
@@ -104,10 +110,8 @@ fn what_writes_make_stale_must_be_sure() {
         "routes[2].when.request: \"query\" is not a JSON pointer: /query",
         "routes[2].when.contains: is required: a text",
         "routes[3].invalidates: is for routes that are not cached: set bypass, or other methods",
-    ] {
-        assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
-    }
-    assert_eq!(found.len(), 14, "{found:#?}");
+    ];
+    all_are_told(&found, &expected, 14);
 }
 
 #[test]

@@ -2,23 +2,23 @@
 
 use std::rc::Rc;
 
+use super::elsewhere::shared;
 use super::fill::Fill;
 use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
 use crate::coherence::{Filling, Tags, Validity};
 use crate::config::{Policy, Rule};
-use crate::entry::{DecodeError, Entry, Variants, decode, decode_unsealed};
+use crate::entry::{Entry, Variants};
 use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
-use crate::http::key::{Key, MAX_KEY, write_key};
+use crate::http::key::{Key, write_key};
 use crate::http::percent::normalise;
 use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
-use crate::l2::L2Error;
-use crate::observe::{Counter, L1Lookup, L2Lookup};
+use crate::observe::{Counter, L1Lookup};
 
 closed_enum! {
     /// Where a stored response was found.
@@ -289,7 +289,7 @@ impl Exchange {
     }
 
     /// Chooses the variant that a record has for the request; if it has none L2's may.
-    fn select(&mut self, record: Rc<Entry>, now_ms: u64) {
+    pub(super) fn select(&mut self, record: Rc<Entry>, now_ms: u64) {
         self.variant = None;
         if !record.is_fresh(now_ms) {
             return;
@@ -307,7 +307,7 @@ impl Exchange {
     }
 
     /// Whether a stored response answers the request; if not it is kept to be validated.
-    fn consider(
+    pub(super) fn consider(
         &mut self,
         entry: Rc<Entry>,
         now_ms: u64,
@@ -348,138 +348,6 @@ impl Exchange {
             self.why = why;
         }
     }
-
-    /// L2 had `bytes` for the hash.
-    pub fn found_in_l2(
-        &mut self,
-        bytes: &[u8],
-        scope: u64,
-        now_ms: u64,
-        worker: &mut Worker,
-    ) -> FromL2 {
-        let key = self.variant.as_ref().unwrap_or(&self.key);
-        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
-        let (entry, stamp) = match decode(bytes, key, max) {
-            Ok(found) => found,
-            // Another variant has taken the place since.
-            Err(DecodeError::OtherKey) if self.variant.is_some() => {
-                worker.counters.count(Counter::L2(L2Lookup::Miss));
-                return FromL2::Forward;
-            }
-            Err(error) => {
-                worker.counters.count(Counter::L2(L2Lookup::Corrupt));
-                worker.counters.count(Counter::Corrupt(error));
-                return FromL2::Forward;
-            }
-        };
-        // The route may name more tags by now than when it was stored.
-        let tags = self.tags.as_slice().iter().chain(entry.tags()).copied();
-        let tags: Tags = tags.collect();
-        let epoch = worker.generations.epoch();
-        let validity = worker.generations.admits(scope, stamp, tags.as_slice());
-        let entry = entry.with_tags(tags.as_slice().into(), epoch);
-        let entry = Rc::new(match validity {
-            Validity::Current => entry,
-            Validity::Stale => entry.outdated(now_ms, epoch),
-            Validity::Invalid => {
-                worker.counters.count(Counter::L2(L2Lookup::Invalid));
-                return FromL2::Forward;
-            }
-        });
-        // What L1 has may be on its way to L2 still, or never got there: what is there is then older.
-        let received = |entry: &Rc<Entry>| entry.meta().stored_ms;
-        let is_older = match &self.variant {
-            None if self.record.as_ref().is_some_and(|r| received(r) >= received(&entry)) => true,
-            _ => self.stored.as_ref().is_some_and(|stored| received(stored) > received(&entry)),
-        };
-        if is_older {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            return FromL2::Forward;
-        }
-        if entry.meta().variants {
-            return self.found_record(&entry, now_ms, worker);
-        }
-        // What came into L1 meanwhile may be younger (RFC 9111, 4).
-        let of_now = worker.stored(entry.key().as_bytes(), || now_ms).filter(|known| {
-            !known.meta().variants && known.is_fresh(now_ms) && received(known) > received(&entry)
-        });
-        if let Some(known) = of_now {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            return match self.consider(known, now_ms, Level::L1, worker) {
-                Some(found) => FromL2::Serve(found),
-                None => FromL2::Forward,
-            };
-        }
-        let fresh = entry.is_fresh(now_ms);
-        if fresh {
-            super::keep(&self.policy, &entry, worker);
-        }
-        worker.counters.count(Counter::L2(if fresh { L2Lookup::Hit } else { L2Lookup::Stale }));
-        match self.consider(entry, now_ms, Level::L2, worker) {
-            Some(found) => FromL2::Serve(found),
-            None => FromL2::Forward,
-        }
-    }
-
-    fn found_record(&mut self, record: &Rc<Entry>, now_ms: u64, worker: &mut Worker) -> FromL2 {
-        if self.variant.is_some() || !record.is_fresh(now_ms) {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            return FromL2::Forward;
-        }
-        super::keep(&self.policy, record, worker);
-        self.select(Rc::clone(record), now_ms);
-        let Some(variant) = &self.variant else {
-            worker.counters.count(Counter::L2(L2Lookup::Miss));
-            return FromL2::Forward;
-        };
-        let known = worker.stored(variant.as_bytes(), || now_ms);
-        match known.and_then(|entry| self.consider(entry, now_ms, Level::L1, worker)) {
-            Some(found) => FromL2::Serve(found),
-            None => FromL2::AskAgain,
-        }
-    }
-
-    /// L2 has nothing for the hash.
-    pub fn absent_in_l2(&mut self, worker: &mut Worker) {
-        self.absent = true;
-        worker.counters.count(Counter::L2(L2Lookup::Miss));
-    }
-
-    /// L2 gave no answer.
-    pub fn l2_failed(&mut self, error: L2Error, worker: &mut Worker) {
-        if matches!(self.why, Forward::UriMiss | Forward::VaryMiss) {
-            self.why = Forward::Miss;
-        }
-        worker.counters.count(Counter::L2(L2Lookup::Error));
-        worker.counters.count(Counter::L2Error(error));
-    }
-}
-
-/// What the process's workers share under a key, if it is valid and younger than what this one has. It
-/// goes into this one's own store.
-fn shared(
-    policy: &Policy,
-    key: &Key,
-    known: Option<&Entry>,
-    now_ms: impl FnOnce() -> u64,
-    tier: impl Fn(u128) -> Option<Vec<u8>>,
-    worker: &mut Worker,
-) -> Option<Rc<Entry>> {
-    let bytes = policy.tier.as_ref().and_then(|_| tier(key.hash()))?;
-    let (entry, stamp) = decode_unsealed(&bytes, key, policy.max_fill() + MAX_KEY).ok()?;
-    let is_older = known.is_some_and(|known| known.meta().stored_ms >= entry.meta().stored_ms);
-    if stamp.incarnation != policy.tagging || is_older {
-        return None;
-    }
-    let tags = entry.tags().into();
-    let entry = entry.with_tags(tags, stamp.number);
-    let entry = match worker.generations.validity(entry.tags(), entry.epoch()) {
-        Validity::Current => Rc::new(entry),
-        Validity::Stale => Rc::new(entry.outdated(now_ms(), worker.generations.epoch())),
-        Validity::Invalid => return None,
-    };
-    super::keep_here(policy, &entry, worker);
-    Some(entry)
 }
 
 /// Whether a request is for the cache at all.

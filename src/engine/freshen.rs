@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::origin::meta;
 use super::{Worker, keep};
-use crate::coherence::Tags;
 use crate::entry::{Entry, Meta, Variants};
 use crate::http::etag::EntityTag;
 use crate::http::fields::{Fields, FieldsBuf};
@@ -68,8 +67,7 @@ impl Exchange {
         let own_etag = stored.meta().own_etag;
         let meta = Meta { own_etag, ..meta };
         let entry = Entry::new(meta, stored.key().clone(), block.clone(), stored.body().into());
-        let tags = self.tags.as_slice().iter().chain(stored.tags()).copied();
-        let tags: Tags = tags.collect();
+        let tags = self.tags.with(stored.tags());
         let entry = Rc::new(entry.with_tags(tags.as_slice().into(), self.epoch));
         match found {
             Ok(_) => {

@@ -128,7 +128,6 @@ impl Invalidation {
     /// The response has ended, or its stream has gone, perhaps before an answer came: the origin may
     /// then carry the request out still.
     pub fn end(mut self, now_ms: u64, worker: &mut Worker) {
-        let request = self.request.json();
         let is_unknown = !self.answered;
         if is_unknown {
             self.respond(504, Fields::new(&[]), now_ms, worker);
@@ -136,7 +135,7 @@ impl Invalidation {
         if matches!(self.response, Body::Unwanted) {
             return;
         }
-        let response = self.response.json();
+        let (request, response) = (self.request.json(), self.response.json());
         let mut tags = Tags::default();
         self.named(Template::needs_response, request.as_ref(), response.as_ref(), &mut tags);
         self.bump(tags, is_unknown, now_ms, worker);
@@ -178,7 +177,7 @@ impl Invalidation {
         if SAFE.contains(&head.method) {
             return;
         }
-        tags.extend(self.resource(&head, head.target, worker));
+        tags.extend(tag_of(&self.policy, &head, worker));
         if !(200..400).contains(&status) {
             return;
         }
@@ -186,20 +185,11 @@ impl Invalidation {
             let named = fields.get(name);
             let named =
                 named.and_then(|to| uri::same_origin(head.scheme, head.authority, head.target, to));
-            tags.extend(named.and_then(|target| self.resource(&head, &target, worker)));
+            tags.extend(named.and_then(|target| {
+                let head = RequestHead { target: &target, ..head };
+                tag_of(&self.policy, &head, worker)
+            }));
         }
-    }
-
-    /// The tag of the resource at `target`; none if it has no key, for then nothing of it is stored.
-    fn resource(&self, of: &RequestHead<'_>, target: &[u8], worker: &mut Worker) -> Option<Tag> {
-        let (scheme, authority) = (of.scheme, of.authority);
-        let head = RequestHead { scheme, authority, target, ..RequestHead::default() };
-        let (path, query) = head.path_and_query();
-        worker.path.clear();
-        normalise(&mut worker.path, path);
-        let rule = self.policy.rule(b"GET", &worker.path, query.unwrap_or_default());
-        write_key(&mut worker.key, &head, &worker.path, &self.policy.key, &rule.query).ok()?;
-        Some(Tag::named(&worker.key))
     }
 
     fn bump(&self, tags: Tags, is_unknown: bool, now_ms: u64, worker: &mut Worker) {
@@ -208,6 +198,17 @@ impl Invalidation {
         let uncertain_until_ms = if is_unknown { now_ms.saturating_add(guard_ms) } else { 0 };
         worker.generations.bump(Bump { tags, soft: false, uncertain_until_ms });
     }
+}
+
+/// The tag of the resource that a request's target names; none if it has no key, for then nothing of it
+/// is stored.
+pub(super) fn tag_of(policy: &Policy, head: &RequestHead<'_>, worker: &mut Worker) -> Option<Tag> {
+    let (path, query) = head.path_and_query();
+    worker.path.clear();
+    normalise(&mut worker.path, path);
+    let rule = policy.rule(b"GET", &worker.path, query.unwrap_or_default());
+    write_key(&mut worker.key, head, &worker.path, &policy.key, &rule.query).ok()?;
+    Some(Tag::named(&worker.key))
 }
 
 #[cfg(test)]

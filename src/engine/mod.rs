@@ -1,5 +1,6 @@
 //! What to do with a request: the read path L1, L2, origin, without any I/O.
 
+mod elsewhere;
 mod exchange;
 mod fill;
 mod freshen;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use subtle::ConstantTimeEq;
 
 use super::Worker;
+use super::invalidation::tag_of;
 use crate::closed_enum::closed_enum;
 use crate::coherence::{Bump, Tag, Tags};
 use crate::config::{Policy, PurgePolicy};
@@ -51,10 +52,13 @@ pub fn purge(
     let (purged, tags) = match named(policy, fields) {
         Some(tags) if tags.as_slice().len() <= MAX_TAGS => (Purged::Tags, Some(tags)),
         Some(_) => (Purged::Malformed, None),
-        None => match head.target.strip_suffix(b"*") {
-            Some(prefix) => (Purged::Prefix, prefix_of(policy, &head, prefix)),
-            None => (Purged::Url, resource(policy, &head, worker)),
-        },
+        None => {
+            let (purged, tag) = match head.target.strip_suffix(b"*") {
+                Some(prefix) => (Purged::Prefix, prefix_of(policy, &head, prefix)),
+                None => (Purged::Url, tag_of(policy, &head, worker)),
+            };
+            (purged, tag.map(|tag| [tag].into_iter().collect()))
+        }
     };
     let Some(tags) = tags else { return (Purged::Malformed, soft) };
     worker.generations.bump(Bump { tags, soft, uncertain_until_ms: 0 });
@@ -81,22 +85,13 @@ fn named(policy: &Policy, fields: Fields<'_>) -> Option<Tags> {
     (!tags.is_empty()).then_some(tags)
 }
 
-fn resource(policy: &Policy, head: &RequestHead<'_>, worker: &mut Worker) -> Option<Tags> {
-    let (path, query) = head.path_and_query();
-    let mut normalised = Vec::new();
-    normalise(&mut normalised, path);
-    let rule = policy.rule(b"GET", &normalised, query.unwrap_or_default());
-    write_key(&mut worker.key, head, &normalised, &policy.key, &rule.query).ok()?;
-    Some([Tag::named(&worker.key)].into_iter().collect())
-}
-
-fn prefix_of(policy: &Policy, head: &RequestHead<'_>, prefix: &[u8]) -> Option<Tags> {
+fn prefix_of(policy: &Policy, head: &RequestHead<'_>, prefix: &[u8]) -> Option<Tag> {
     let (mut path, mut key) = (Vec::new(), Vec::new());
     normalise(&mut path, prefix);
     let head = RequestHead { target: prefix, ..*head };
     write_key(&mut key, &head, &path, &policy.key, &QueryRule::All).ok()?;
     let whole = path.ends_with(b"/") && !path.contains(&b'?');
-    whole.then(|| [Tag::of_prefix(&key)].into_iter().collect())
+    whole.then(|| Tag::of_prefix(&key))
 }
 
 #[cfg(test)]

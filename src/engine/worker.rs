@@ -81,17 +81,31 @@ impl Worker {
     /// What L1 has under `key`, if nothing has made it invalid.
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.l1.get(key)?);
-        match self.generations.validity(entry.tags(), entry.epoch()) {
-            Validity::Current => Some(entry),
-            Validity::Stale => {
-                let entry = Rc::new(entry.outdated(now_ms(), self.generations.epoch()));
-                self.l1.insert(Rc::clone(&entry));
-                Some(entry)
-            }
-            Validity::Invalid => {
+        let validity = self.generations.validity(entry.tags(), entry.epoch());
+        let usable = self.usable(entry, validity, now_ms);
+        match &usable {
+            None => {
                 self.l1.remove(key);
-                None
             }
+            Some(outdated) if validity == Validity::Stale => {
+                self.l1.insert(Rc::clone(outdated));
+            }
+            Some(_) => {}
+        }
+        usable
+    }
+
+    /// An entry as it may be used: as it is, no longer fresh, or not at all.
+    pub(super) fn usable(
+        &self,
+        entry: Rc<Entry>,
+        validity: Validity,
+        now_ms: impl FnOnce() -> u64,
+    ) -> Option<Rc<Entry>> {
+        match validity {
+            Validity::Current => Some(entry),
+            Validity::Stale => Some(Rc::new(entry.outdated(now_ms(), self.generations.epoch()))),
+            Validity::Invalid => None,
         }
     }
 

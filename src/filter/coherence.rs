@@ -19,11 +19,11 @@ impl<H: Host> Module<H> {
         self.bell = self.bell.or_else(|| Shared::define_bell(&self.host));
         let shared = Shared::new(&self.host, self.bell);
         let generations = &mut self.worker.generations;
-        let known = generations.is_open(slots) && self.tagging == tagging;
-        if !generations.is_open(slots) {
+        let is_open = generations.is_open(slots);
+        if !is_open {
             generations.open(&shared, slots, self.host.now_ms());
         }
-        if !known {
+        if !is_open || self.tagging != tagging {
             // What is there may lack tags by which writes would reach it.
             self.worker.l1.clear();
             self.tagging = tagging;

@@ -15,7 +15,6 @@ impl<H: Host> Module<H> {
         let Some((root_id, stream)) = self.streams.remove(&context) else {
             return Action::Continue;
         };
-        self.refresh_generations();
         match stream {
             // A local reply of somebody else's.
             Stream::Tunnelled | Stream::AwaitingL2(_) | Stream::Emptied => {
@@ -24,6 +23,7 @@ impl<H: Host> Module<H> {
             Stream::Retyped(content_type) => Reply::retype(&self.host, content_type.as_deref()),
             Stream::Bypassed(reason, write) => {
                 if let Some(mut write) = write {
+                    self.refresh_generations();
                     let block = self.host.fields(FieldMap::Response).unwrap_or_default();
                     let (fields, now_ms) = (Fields::new(&block), self.host.now_ms());
                     write.respond(status(fields), fields, now_ms, &mut self.worker);
@@ -43,6 +43,7 @@ impl<H: Host> Module<H> {
                     return Action::Continue;
                 };
                 let now_ms = self.host.now_ms();
+                self.refresh_generations();
                 let status = self.reply.begin_status();
                 let fields = Fields::new(&block);
                 let respond = exchange.respond(fields, ended, now_ms, &mut self.worker, status);
@@ -100,8 +101,10 @@ impl<H: Host> Module<H> {
 
     /// A chunk of a response's body streams by.
     pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
-        self.wrote(context, len, end_of_stream);
         let Some((_, stream)) = self.streams.get_mut(&context) else { return };
+        if matches!(stream, Stream::Bypassed(..)) {
+            return self.wrote(context, len, end_of_stream);
+        }
         let mut wanted = false;
         let mut empty = matches!(stream, Stream::Emptied);
         if let Stream::Forwarded(exchange, emptied) = stream {

@@ -5,9 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::rc::Rc;
 
 use super::{Buffer, FieldMap, Host, HostError, HostResult, MetricKind};
+use crate::coherence::{Memory, SharedData};
 use crate::http::fields::block;
-
-type Shared = (Vec<u8>, u32);
 
 /// The proxy's state; tests reach into it.
 #[derive(Debug, Default)]
@@ -27,8 +26,7 @@ pub(crate) struct Fake {
     pub(crate) queue: RefCell<VecDeque<Vec<u8>>>,
     pub(crate) metrics: RefCell<Vec<(String, i64)>>,
     pub(crate) log: RefCell<Vec<String>>,
-    /// Values with their tokens.
-    pub(crate) shared: RefCell<HashMap<Vec<u8>, Shared>>,
+    pub(crate) shared: Memory,
 }
 
 impl Fake {
@@ -162,17 +160,11 @@ impl Host for Rc<Fake> {
     }
 
     fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)> {
-        self.shared.borrow().get(name).cloned().ok_or(HostError::NotFound)
+        self.shared.get(name).ok_or(HostError::NotFound)
     }
 
     fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()> {
-        let mut shared = self.shared.borrow_mut();
-        let known = shared.get(name).map_or(0, |(_, token)| *token);
-        if token != 0 && known != 0 && token != known {
-            return Err(HostError::CasMismatch);
-        }
-        shared.insert(name.to_vec(), (value.to_vec(), known + 1));
-        Ok(())
+        if self.shared.set(name, value, token) { Ok(()) } else { Err(HostError::CasMismatch) }
     }
 
     fn record_metric(&self, metric: u32, _: u64) -> HostResult<()> {

@@ -1,0 +1,279 @@
+//! A few processes and a sorted set: what each learns of the others.
+
+use std::collections::BTreeMap;
+
+use super::follow::NOTHING;
+use super::generations::Generations;
+use super::head::Stamp;
+use super::shared::Memory;
+use super::{Asked, Bump, Cells, Followed, Tag, Tags, Validity, Verdict, keeper};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const A: Tag = Tag::from_bits(1);
+const B: Tag = Tag::from_bits(2);
+const SCOPE: u64 = 5;
+
+/// The sorted set.
+#[derive(Clone, Default)]
+struct Table {
+    incarnation: Option<u64>,
+    numbers: BTreeMap<usize, u64>,
+    time: u64,
+}
+
+impl Table {
+    /// As the script does it.
+    fn bump(&mut self, asked: &Asked, replaced: u64, cells: &Cells) -> u64 {
+        let last = self.numbers.values().max().copied().unwrap_or(0);
+        self.time += 10;
+        let number = self.time.max(last + 1).max(asked.highest + 1);
+        let known = asked.synced.incarnation;
+        let is_back = |now| now == known && last < asked.highest;
+        if self.incarnation.is_none_or(|now| now == replaced || is_back(now)) {
+            let least = self.incarnation.unwrap_or(0).max(known) + 1;
+            self.incarnation = Some(number.max(least));
+        }
+        self.numbers.extend(cells.iter().map(|(cell, _)| (*cell, number)));
+        number
+    }
+
+    fn answer(&self, asked: &Asked) -> Followed {
+        let least = if asked.full { 0 } else { asked.synced.number };
+        let newer = self.numbers.iter().filter(|(_, number)| **number >= least);
+        let cells = newer.map(|(cell, number)| (*cell, *number)).collect();
+        Followed { incarnation: self.incarnation, cells }
+    }
+}
+
+struct Process {
+    shared: Memory,
+    worker: Generations,
+}
+
+impl Process {
+    fn new() -> Self {
+        let shared = Memory::default();
+        let mut worker = Generations::default();
+        worker.open(&shared, 256, 1_000);
+        worker.attach(&shared, SCOPE);
+        keeper::heard(&shared, 100_000, true);
+        Self { shared, worker }
+    }
+
+    fn bump(&mut self, tag: Tag) -> Cells {
+        let tags: Tags = [tag].into_iter().collect();
+        self.worker.bump(Bump { tags, ..Bump::default() });
+        self.worker.publish(&self.shared, 100_000).unwrap()
+    }
+
+    fn send(&mut self, table: &mut Table, cells: &Cells) {
+        let asked = self.worker.ask(SCOPE, false);
+        let number = table.bump(&asked, 0, cells);
+        self.worker.confirm(&self.shared, &asked, cells, number);
+    }
+
+    fn make(&self, table: &mut Table, replaced: u64) {
+        table.bump(&self.worker.ask(SCOPE, true), replaced, &vec![]);
+    }
+
+    fn take(&mut self, asked: &Asked, followed: &Followed, now_ms: u64) -> Verdict {
+        self.worker.follow(&self.shared, asked, followed, now_ms, 5_000)
+    }
+
+    fn follow(&mut self, table: &Table, full: bool) -> Verdict {
+        let asked = self.worker.ask(SCOPE, full);
+        self.take(&asked, &table.answer(&asked), 100_000)
+    }
+}
+
+fn pair() -> (Table, Process, Process) {
+    let mut table = Table { time: 1_000, ..Table::default() };
+    let (mut one, mut two) = (Process::new(), Process::new());
+    assert_eq!(one.follow(&table, false), Verdict::Make);
+    one.make(&mut table, 0);
+    for process in [&mut one, &mut two] {
+        assert_eq!(process.follow(&table, false), Verdict::Known);
+        assert_eq!(process.worker.head.synced, Stamp { incarnation: 1_010, number: NOTHING });
+    }
+    (table, one, two)
+}
+
+#[test]
+fn a_bump_reaches_the_other_process_and_what_is_in_l2() {
+    let (mut table, mut one, mut two) = pair();
+    let (epoch, stamp) = (two.worker.epoch(), one.worker.stamp(SCOPE, &[A, B], u64::MAX).unwrap());
+    assert_eq!(two.worker.admits(SCOPE, stamp, &[A, B]), Validity::Current);
+    let cells = one.bump(A);
+    // Not in Redis yet: what is there is not to be trusted here.
+    assert_eq!(one.worker.admits(SCOPE, stamp, &[A]), Validity::Invalid);
+    assert_eq!(one.worker.admits(SCOPE, stamp, &[B]), Validity::Current);
+    assert_eq!(one.worker.stamp(SCOPE, &[A], u64::MAX), None);
+    one.send(&mut table, &cells);
+    assert_eq!(one.worker.admits(SCOPE, stamp, &[A]), Validity::Invalid);
+    let own = one.worker.epoch();
+    assert_eq!(one.follow(&table, false), Verdict::Known);
+    assert_eq!(one.worker.validity(&[A], own), Validity::Current, "known already");
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Current);
+    assert_eq!(two.follow(&table, false), Verdict::Known);
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Invalid);
+    assert_eq!(two.worker.validity(&[B], epoch), Validity::Current);
+    assert_eq!(two.worker.admits(SCOPE, stamp, &[A]), Validity::Invalid);
+    let new = one.worker.stamp(SCOPE, &[A], one.worker.epoch()).unwrap();
+    assert_eq!(two.worker.admits(SCOPE, new, &[A]), Validity::Current);
+    assert_eq!(two.worker.admits(SCOPE + 1, new, &[A]), Validity::Invalid);
+    assert_eq!(two.worker.stamp(SCOPE, &[A], epoch), None, "overtaken");
+}
+
+#[test]
+fn what_redis_has_not_confirmed_stays_dirty() {
+    let (mut table, mut one, _) = pair();
+    let first = one.bump(A);
+    let second = one.bump(A);
+    one.send(&mut table, &first);
+    assert_eq!(one.worker.dirty(u64::MAX, 9), second, "the later bump is not confirmed");
+    assert_eq!(one.worker.dirty(second[0].1 - 1, 9), vec![]);
+    one.send(&mut table, &second);
+    assert_eq!(one.worker.dirty(u64::MAX, 9), vec![]);
+}
+
+#[test]
+fn a_flushed_table_gets_a_new_incarnation_and_hears_of_late_bumps_again() {
+    let (mut table, mut one, mut two) = pair();
+    let cells = one.bump(A);
+    one.send(&mut table, &cells);
+    assert_eq!(one.follow(&table, false), Verdict::Known);
+    let stamp = one.worker.stamp(SCOPE, &[B], u64::MAX).unwrap();
+    let epoch = two.worker.epoch();
+    table = Table { time: table.time, ..Table::default() };
+    assert_eq!(two.follow(&table, false), Verdict::Make);
+    two.make(&mut table, 0);
+    for process in [&mut one, &mut two] {
+        assert_eq!(process.follow(&table, false), Verdict::AskAll);
+        assert_eq!(process.worker.admits(SCOPE, stamp, &[B]), Validity::Invalid);
+        assert_eq!(process.follow(&table, false), Verdict::Known);
+        assert_eq!(process.worker.admits(SCOPE, stamp, &[B]), Validity::Invalid);
+    }
+    // The second never heard of the first's bump.
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Current);
+    let again = one.worker.dirty(u64::MAX, 9);
+    assert_eq!(again[0].0, cells[0].0);
+    one.send(&mut table, &again);
+    assert_eq!(two.follow(&table, false), Verdict::Known);
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Invalid);
+    assert_eq!(two.worker.validity(&[B], epoch), Validity::Current, "L1 is kept");
+    assert_eq!(two.follow(&table, true), Verdict::Known);
+}
+
+#[test]
+fn a_table_that_went_back_in_time_is_noticed() {
+    let (mut table, mut one, mut two) = pair();
+    let send = |process: &mut Process, table: &mut Table, tag| {
+        let cells = process.bump(tag);
+        process.send(table, &cells);
+        assert_eq!(process.follow(table, false), Verdict::Known);
+    };
+    send(&mut one, &mut table, B);
+    let older = table.clone();
+    send(&mut one, &mut table, A);
+    let mut back = Table { time: table.time + 100, ..older };
+    let first = back.incarnation.unwrap();
+    assert_eq!(one.follow(&back, false), Verdict::Replace(first));
+    // Somebody who does not know it writes before anybody notices.
+    assert_eq!(two.follow(&back, true), Verdict::Known);
+    send(&mut two, &mut back, B);
+    for full in [false, true] {
+        assert_eq!(one.follow(&back, full), Verdict::Replace(first), "{full}");
+    }
+    one.make(&mut back, first);
+    let second = back.incarnation.unwrap();
+    one.make(&mut back, first);
+    assert!(back.incarnation == Some(second) && second > first, "replaced once");
+    assert_eq!(one.follow(&back, true), Verdict::Known);
+    assert_eq!(one.follow(&back, true), Verdict::Known, "noticed once");
+    assert_eq!(one.worker.dirty(u64::MAX, 9).len(), 2);
+    // Who bumps and knows more than the table does replaces it by that.
+    let mut again = Table { incarnation: Some(second), ..Table::default() };
+    let cells = one.bump(A);
+    one.send(&mut again, &cells);
+    assert!(again.incarnation > Some(second));
+    // An incarnation that comes back is none to adopt.
+    assert_eq!(one.follow(&again, true), Verdict::Known);
+    assert_eq!(one.follow(&back, true), Verdict::Replace(second));
+}
+
+#[test]
+fn a_bump_that_redis_confirmed_and_lost_before_it_was_followed_is_missed() {
+    let (mut table, mut one, _) = pair();
+    let older = table.clone();
+    let cells = one.bump(A);
+    one.send(&mut table, &cells);
+    assert_eq!(one.worker.head.synced.number, NOTHING);
+    assert_eq!(one.follow(&older, false), Verdict::Replace(1_010));
+}
+
+#[test]
+fn a_late_confirmation_from_a_lost_table_counts_for_nothing() {
+    let (mut table, mut one, _) = pair();
+    let cells = one.bump(A);
+    let asked = one.worker.ask(SCOPE, false);
+    let number = table.bump(&asked, 0, &cells);
+    table = Table { time: table.time, ..Table::default() };
+    one.make(&mut table, 0);
+    assert_eq!(one.follow(&table, true), Verdict::Known);
+    one.worker.confirm(&one.shared.clone(), &asked, &cells, number);
+    assert_eq!(one.worker.dirty(u64::MAX, 9).len(), 1);
+    assert_eq!(one.follow(&table, true), Verdict::Known);
+}
+
+#[test]
+fn an_answer_from_before_is_outdated() {
+    let (mut table, mut one, _) = pair();
+    let asked = one.worker.ask(SCOPE, false);
+    let old = table.answer(&asked);
+    table = Table { time: 5_000, ..Table::default() };
+    one.make(&mut table, 0);
+    assert_eq!(one.follow(&table, true), Verdict::Known);
+    assert_eq!(one.take(&asked, &old, 100_000), Verdict::Outdated);
+    let other = Asked { scope: SCOPE + 1, ..asked };
+    assert_eq!(one.take(&other, &old, 100_000), Verdict::Outdated);
+    assert_eq!(one.worker.ask(SCOPE + 1, false).synced, Stamp::default());
+}
+
+/// Two workers ask; one of them meets the table, which then goes; the other meets the next one.
+#[test]
+fn a_worker_that_lags_learns_what_the_other_has_met() {
+    let (first, one, _) = pair();
+    let mut other = Process { shared: one.shared.clone(), worker: Generations::default() };
+    other.worker.open(&one.shared, 256, 1_000);
+    let stamp = one.worker.stamp(SCOPE, &[A], u64::MAX).unwrap();
+    let mut second = Table { time: 5_000, ..Table::default() };
+    one.make(&mut second, 0);
+    for (table, verdict, validity) in [
+        (&first, Verdict::Known, Validity::Current),
+        (&second, Verdict::Outdated, Validity::Current),
+        (&second, Verdict::AskAll, Validity::Invalid),
+        (&second, Verdict::Known, Validity::Invalid),
+    ] {
+        if verdict != Verdict::AskAll {
+            // As it is before it has seen the head.
+            other.worker.head.synced = Stamp::default();
+        }
+        assert_eq!(other.follow(table, false), verdict);
+        assert_eq!(other.worker.admits(SCOPE, stamp, &[A]), validity);
+    }
+}
+
+#[test]
+fn whoever_heard_nothing_for_long_trusts_nothing() {
+    for (now_ms, expected) in [(130_000, Validity::Current), (130_001, Validity::Invalid)] {
+        let (mut table, mut one, _) = pair();
+        let epoch = one.worker.epoch();
+        table = Table { time: table.time, ..Table::default() };
+        one.make(&mut table, 0);
+        let asked = one.worker.ask(SCOPE, true);
+        assert_eq!(one.take(&asked, &table.answer(&asked), now_ms), Verdict::Known);
+        assert_eq!(one.worker.validity(&[A], epoch), expected);
+        assert!(!one.worker.is_uncertain(&[A, B], 0));
+    }
+}
