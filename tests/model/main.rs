@@ -1,0 +1,87 @@
+//! The protocol of coherence (docs/design.md, 10), as models that are checked in every order of steps for
+//! small sizes; and what is almost that protocol, to see that the checks find what is wrong with it.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+mod process;
+
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+/// Checks a model in full.
+fn holds<M>(what: &str, model: M)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let began = Instant::now();
+    let checker = model.checker().threads(2).spawn_dfs().join();
+    println!("{what}: {} states, {:?}", checker.unique_state_count(), began.elapsed());
+    assert!(checker.is_done());
+    checker.assert_properties();
+}
+
+/// Checks that a model is found to be wrong.
+fn breaks<M>(what: &str, model: M)
+where
+    M: Model + Send + Sync + 'static,
+    M::State: Clone + Debug + Hash + PartialEq + Send + Sync,
+    M::Action: Clone + Debug + PartialEq + Send + Sync,
+{
+    let began = Instant::now();
+    let checker =
+        model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+    println!("{what}: {} states, {:?}", checker.unique_state_count(), began.elapsed());
+    let found = checker.discoveries();
+    for (property, path) in &found {
+        println!("  {property}: {:?}", path.clone().into_actions());
+    }
+    assert!(!found.is_empty(), "nothing is found to be wrong with: {what}");
+}
+
+mod in_a_process {
+    use super::process::{Budget, Flaw, Process};
+    use super::{breaks, holds};
+
+    const WRITES: Budget = Budget { writes: 2, foreign: 0, follows: 0, reads: 3, fetches: 1 };
+    const FOLLOWS: Budget = Budget { writes: 0, foreign: 2, follows: 2, reads: 2, fetches: 1 };
+    const BOTH: Budget = Budget { writes: 1, foreign: 1, follows: 1, reads: 2, fetches: 1 };
+
+    #[test]
+    fn what_was_written_is_read() {
+        holds("writes", Process { budget: WRITES, flaw: None });
+    }
+
+    #[test]
+    fn what_was_written_and_heard_of_is_read() {
+        holds("writes and follows", Process { budget: BOTH, flaw: None });
+    }
+
+    #[test]
+    fn what_was_heard_of_is_read() {
+        holds("follows", Process { budget: FOLLOWS, flaw: None });
+    }
+
+    #[test]
+    fn variants_break() {
+        let flaws = [
+            (Flaw::HeadBeforeCells, WRITES),
+            (Flaw::BellBeforeHead, WRITES),
+            (Flaw::BellAfterReading, WRITES),
+            (Flaw::BellSet, WRITES),
+            (Flaw::OnlyChangedMarked, WRITES),
+            (Flaw::OnlyChangedMarked, FOLLOWS),
+            (Flaw::EpochBeforeAnswer, WRITES),
+            (Flaw::EpochAtFill, WRITES),
+            (Flaw::SyncedBeforeCells, FOLLOWS),
+            (Flaw::StampUnchecked, FOLLOWS),
+        ];
+        for (flaw, budget) in flaws {
+            breaks(&format!("{flaw:?}"), Process { budget, flaw: Some(flaw) });
+        }
+    }
+}
