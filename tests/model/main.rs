@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod fleet;
 mod process;
 
 use std::fmt::Debug;
@@ -83,5 +84,42 @@ mod in_a_process {
         for (flaw, budget) in flaws {
             breaks(&format!("{flaw:?}"), Process { budget, flaw: Some(flaw) });
         }
+    }
+}
+
+mod between_instances {
+    use super::fleet::{Budget, Flaw, Fleet};
+    use super::{breaks, holds};
+
+    const NONE: Budget = Budget {
+        writes: [0, 0],
+        calls: 0,
+        follows: 0,
+        looks: 0,
+        fetches: 0,
+        failures: 0,
+        copies: 0,
+        failovers: 0,
+        flushes: 0,
+        restarts: 0,
+        minutes: 0,
+    };
+    const FETCH: Budget =
+        Budget { writes: [1, 0], calls: 1, follows: 1, looks: 1, fetches: 1, ..NONE };
+    const CALLS: Budget = Budget { writes: [2, 0], calls: 3, looks: 1, failures: 1, ..NONE };
+    const FAILOVER: Budget =
+        Budget { writes: [1, 1], calls: 2, follows: 2, copies: 1, failovers: 1, ..NONE };
+
+    #[test]
+    fn fetch() {
+        holds("fetch", Fleet { budget: FETCH, flaw: None });
+    }
+    #[test]
+    fn calls() {
+        holds("calls", Fleet { budget: CALLS, flaw: None });
+    }
+    #[test]
+    fn failover() {
+        holds("failover", Fleet { budget: FAILOVER, flaw: None });
     }
 }
