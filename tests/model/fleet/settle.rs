@@ -11,7 +11,9 @@ impl Fleet {
     /// Whether every instance then has the newest of everything, and nothing is valid in L2 that is older.
     pub(super) fn settles(&self, state: &State) -> bool {
         self.settled(state).is_some_and(|settled| {
-            (0..INSTANCES).all(|at| {
+            // What is older than a minute is not sent again.
+            let told = self.budget.minutes > 0 || settled.table.covered == settled.origin;
+            told && (0..INSTANCES).all(|at| {
                 let instance = &settled.instances[at];
                 (0..RESOURCES).all(|r| {
                     let (cell, newest) = (instance.cells[r], settled.origin[r]);

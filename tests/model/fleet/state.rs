@@ -48,8 +48,10 @@ pub(crate) struct Table {
     /// 0 if there is none.
     pub(crate) incarnation: u8,
     pub(crate) numbers: Each,
-    /// The versions behind the numbers; nobody looks at them but the properties.
+    /// The versions that were written before their instance sent the bumps, and those that the origin had
+    /// when they were carried out; nobody looks at them but the properties.
     pub(crate) versions: Each,
+    pub(crate) covered: Each,
 }
 
 impl Table {
@@ -84,8 +86,7 @@ pub(crate) enum Writing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Sending {
     Sent,
-    Answered { number: u8, incarnation: u8 },
-    Compared { number: u8 },
+    Answered { number: u8 },
 }
 
 /// How far a follow is.
@@ -114,7 +115,7 @@ pub(crate) enum Fetching {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Task {
     Write { resource: usize, version: u8, step: Writing },
-    Call { dirty: Each, versions: Each, incarnation: u8, known: u8, step: Sending },
+    Call { dirty: Each, versions: Each, known: u8, step: Sending },
     Follow { incarnation: u8, synced: u8, known: Each, look: Option<Look>, step: Following },
     Fetch { resource: usize, epoch: u8, step: Fetching },
 }
@@ -154,7 +155,7 @@ pub(crate) struct Budget {
     pub(crate) flushes: u8,
     /// Instances that start anew.
     pub(crate) restarts: u8,
-    /// Minutes that pass while nothing happens.
+    /// Minutes that pass while nothing happens but that all is sent and followed.
     pub(crate) minutes: u8,
 }
 

@@ -19,26 +19,14 @@ impl Fleet {
                 let step = self.write(&mut state.instances[at], resource, version, step)?;
                 Some(Task::Write { resource, version, step })
             }
-            Task::Call { dirty, versions, incarnation, known, step } => {
-                let step = match step {
-                    Sending::Sent => {
-                        let (number, incarnation) =
-                            self.bump(state, &dirty, &versions, incarnation, known);
-                        Sending::Answered { number, incarnation }
-                    }
-                    Sending::Answered { number, incarnation } => {
-                        let ours = state.instances[at].incarnation == incarnation;
-                        if !ours && !self.is(Flaw::AnyAnswer) && !self.is(Flaw::NoIncarnation) {
-                            return None;
-                        }
-                        Sending::Compared { number }
-                    }
-                    Sending::Compared { number } => {
-                        self.confirm(&mut state.instances[at], &dirty, number);
-                        return None;
-                    }
-                };
-                Some(Task::Call { dirty, versions, incarnation, known, step })
+            Task::Call { dirty, versions, known, step: Sending::Sent } => {
+                let number = Self::bump(state, &dirty, &versions, known);
+                let step = Sending::Answered { number };
+                Some(Task::Call { dirty, versions, known, step })
+            }
+            Task::Call { dirty, step: Sending::Answered { number }, .. } => {
+                self.confirm(&mut state.instances[at], &dirty, number);
+                None
             }
             Task::Follow { .. } => self.follow(state, at, task, pick),
             Task::Fetch { resource, epoch, step } => {
@@ -61,7 +49,6 @@ impl Fleet {
                 let cell = &mut instance.cells[resource];
                 cell.local = cell.local.max(epoch + 1);
                 cell.dirty = cell.dirty.max(epoch + 1);
-                cell.version = cell.version.max(version);
                 cell.recent = true;
                 Some(Writing::Head { epoch })
             }
@@ -72,6 +59,9 @@ impl Fleet {
             Writing::Head { .. } => {
                 instance.epoch += 1;
                 instance.finished[resource] = instance.finished[resource].max(version);
+                // What is sent before that is sent once more: its epoch has changed, or is not raised yet.
+                let cell = &mut instance.cells[resource];
+                cell.version = cell.version.max(version);
                 None
             }
         }
@@ -90,7 +80,9 @@ impl Fleet {
         let Task::Follow { incarnation, synced, known, mut look, step } = task else { return None };
         let step = match step {
             Following::Asked => {
-                let reply = Self::range(&state.table, synced);
+                // A follow of its own asks for more than is new, to see that it is still there.
+                let all = look.is_none() && !self.is(Flaw::OnlyNewAsked) && !self.trusts_most();
+                let reply = Self::range(&state.table, if all { 0 } else { synced });
                 if look.is_some() { Following::Get { reply } } else { Following::Replied { reply } }
             }
             Following::Get { reply } => {
@@ -100,11 +92,14 @@ impl Fleet {
                 }
                 Following::Replied { reply }
             }
-            Following::Replied { reply } => self.judge(&state.instances[at], task, reply)?,
-            Following::Cells { reply, epoch } => {
-                if self.is(Flaw::SyncedBeforeCells) {
+            Following::Replied { reply } => {
+                let next = self.judge(&state.instances[at], task, reply)?;
+                if matches!(next, Following::Cells { .. }) && self.is(Flaw::SyncedBeforeCells) {
                     state.instances[at].synced = state.instances[at].synced.max(reply.last());
                 }
+                next
+            }
+            Following::Cells { reply, epoch } => {
                 let cells = state.instances[at].cells.iter_mut();
                 for (cell, number) in cells.zip(reply.numbers).filter(|(c, n)| *n > c.number) {
                     cell.number = number;
@@ -115,12 +110,13 @@ impl Fleet {
             Following::Head { reply } => {
                 let instance = &mut state.instances[at];
                 instance.epoch += 1;
-                if instance.incarnation == incarnation || self.is(Flaw::LateReplies) {
+                if instance.incarnation == incarnation {
                     instance.synced = instance.synced.max(reply.last());
                     for (heard, version) in instance.heard.iter_mut().zip(reply.versions) {
                         *heard = version.max(*heard);
                     }
                 }
+                look?;
                 Following::Use
             }
             Following::AdoptCells { reply, epoch } => {
@@ -143,7 +139,7 @@ impl Fleet {
             Following::AdoptHead { reply, epoch } => {
                 let instance = &mut state.instances[at];
                 instance.epoch += 1;
-                if instance.incarnation == incarnation || self.is(Flaw::LateReplies) {
+                if instance.incarnation == incarnation {
                     instance.incarnation = reply.incarnation;
                     instance.synced = 0;
                 }
@@ -155,7 +151,7 @@ impl Fleet {
             Following::Renew { seen } => {
                 let known =
                     state.instances[at].cells.iter().fold(incarnation, |n, c| n.max(c.number));
-                self.renew(state, seen, known);
+                Self::renew(state, seen, known);
                 return None;
             }
             Following::Use => {
@@ -173,17 +169,17 @@ impl Fleet {
         task: Task,
         reply: super::state::Table,
     ) -> Option<Following> {
-        let Task::Follow { incarnation, synced, known, .. } = task else { return None };
+        let Task::Follow { incarnation, synced, known, look, .. } = task else { return None };
         let epoch = instance.epoch;
         let news = Following::Cells { reply, epoch };
         if self.is(Flaw::NoIncarnation) {
             return Some(news);
         }
-        if instance.incarnation != incarnation && !self.is(Flaw::LateReplies) {
+        if instance.incarnation != incarnation {
             return None;
         }
         let renew = Following::Renew { seen: reply.incarnation };
-        let older = reply.incarnation < incarnation && !self.is(Flaw::AnyIncarnation);
+        let older = reply.incarnation < incarnation;
         if reply.incarnation == 0 || older {
             return Some(renew);
         }
@@ -195,12 +191,14 @@ impl Fleet {
             });
         }
         let lost = if self.trusts_most() {
-            reply.numbers.into_iter().fold(incarnation, u8::max) < synced
+            reply.last() < synced
         } else {
-            // What was known of this incarnation when it was asked for must still be there.
-            (0..RESOURCES).any(|at| {
-                known[at] >= synced.max(incarnation) && reply.numbers[at] < known[at] && synced != 0
-            })
+            let asked = if self.is(Flaw::OnlyNewAsked) { synced } else { 0 };
+            look.is_none()
+                && synced != 0
+                && known.iter().zip(reply.numbers).any(|(known, number)| {
+                    *known > incarnation && *known >= asked && number < *known
+                })
         };
         Some(if lost { renew } else { news })
     }
@@ -211,7 +209,7 @@ impl Fleet {
         let cell = instance.cells[look.resource];
         let Some(found) = look.found else { return };
         let known = asked == instance.incarnation && found.incarnation == instance.incarnation;
-        let synced = instance.synced != 0 || self.is(Flaw::UnsyncedTrusted);
+        let synced = instance.synced != 0;
         let same = (known || self.is(Flaw::NoIncarnation)) && synced;
         if !same || cell.number > found.number || (cell.dirty != 0 && !self.is(Flaw::DirtyTrusted))
         {
