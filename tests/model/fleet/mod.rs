@@ -9,7 +9,9 @@ mod tasks;
 use stateright::{Model, Property};
 
 pub(crate) use state::Budget;
-use state::{Fetching, Following, Instance, Look, RESOURCES, Sending, State, Table, Task, Writing};
+use state::{
+    Entry, Fetching, Following, Instance, Look, RESOURCES, Sending, State, Table, Task, Writing,
+};
 
 /// What an implementation might do instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +255,7 @@ impl Model for Fleet {
                     (0..RESOURCES).all(|at| {
                         let heard = if state.lost { 0 } else { instance.heard[at] };
                         let floor = heard.max(instance.finished[at]);
-                        let valid = |e: &&state::Entry| instance.cells[at].local <= e.epoch;
+                        let valid = |e: &&Entry| instance.cells[at].local <= e.epoch;
                         instance.l1[at].iter().filter(valid).all(|entry| entry.value >= floor)
                     })
                 })
@@ -270,18 +272,22 @@ impl Model for Fleet {
                         || stored.value >= table.covered[stored.resource]
                 })
             }),
-            Property::always("what finished is in Redis, or dirty", |model: &Self, state: &State| {
-                // A table that went back is noticed by and by.
-                let known = |i: &&Instance| i.synced != 0 && i.incarnation == state.table.incarnation;
-                let told = |instance: &Instance| {
-                    (0..RESOURCES).all(|at| {
-                        instance.cells[at].dirty != 0
-                            || state.table.covered[at] >= instance.finished[at]
-                    })
-                };
-                let exempt = model.budget.failovers > 0 || model.budget.minutes > 0;
-                exempt || state.instances.iter().filter(known).all(told)
-            }),
+            Property::always(
+                "what finished is in Redis, or dirty",
+                |model: &Self, state: &State| {
+                    // A table that went back is noticed by and by.
+                    let known =
+                        |i: &&Instance| i.synced != 0 && i.incarnation == state.table.incarnation;
+                    let told = |instance: &Instance| {
+                        (0..RESOURCES).all(|at| {
+                            instance.cells[at].dirty != 0
+                                || state.table.covered[at] >= instance.finished[at]
+                        })
+                    };
+                    let exempt = model.budget.failovers > 0 || model.budget.minutes > 0;
+                    exempt || state.instances.iter().filter(known).all(told)
+                },
+            ),
             Property::always("in the end all is new", |model: &Self, state: &State| {
                 state.instances.iter().any(|i| !i.tasks.is_empty()) || model.settles(state)
             }),

@@ -1,7 +1,7 @@
 //! What Redis does, in one step each.
 
-use super::state::{Each, RESOURCES, State, Table};
 use super::Fleet;
+use super::state::{Each, RESOURCES, State, Table};
 
 impl Fleet {
     /// The next number, for a sender who knows of one. Redis' clock never goes back.
@@ -12,12 +12,7 @@ impl Fleet {
     }
 
     /// The script that bumps: the number it took.
-    pub(super) fn bump(
-        state: &mut State,
-        cells: &Each,
-        versions: &Each,
-        known: u8,
-    ) -> u8 {
+    pub(super) fn bump(state: &mut State, cells: Each, versions: Each, known: u8) -> u8 {
         if state.table.incarnation == 0 {
             state.table.incarnation = Self::number(state, known);
         }
@@ -39,8 +34,8 @@ impl Fleet {
     }
 
     /// What `ZRANGEBYSCORE` answers: what is at least as new as `synced`.
-    pub(super) fn range(table: &Table, synced: u8) -> Table {
-        let mut reply = *table;
+    pub(super) fn range(table: Table, synced: u8) -> Table {
+        let mut reply = table;
         reply.numbers.iter_mut().filter(|n| **n < synced).for_each(|n| *n = 0);
         reply
     }

@@ -2,7 +2,7 @@
 //! dirty and followed.
 
 use super::Fleet;
-use super::state::{INSTANCES, RESOURCES, State};
+use super::state::{Entry, INSTANCES, RESOURCES, State};
 
 /// More rounds than it ever takes.
 const ROUNDS: usize = 12;
@@ -17,9 +17,7 @@ impl Fleet {
                 let instance = &settled.instances[at];
                 (0..RESOURCES).all(|r| {
                     let (cell, newest) = (instance.cells[r], settled.origin[r]);
-                    let old = |entry: &super::state::Entry| {
-                        cell.local <= entry.epoch && entry.value < newest
-                    };
+                    let old = |entry: &Entry| cell.local <= entry.epoch && entry.value < newest;
                     let stored = settled.l2.iter().filter(|stored| {
                         (stored.resource, stored.incarnation) == (r, instance.incarnation)
                             && stored.number >= cell.number

@@ -56,7 +56,7 @@ pub(crate) struct Table {
 
 impl Table {
     /// The highest number in it.
-    pub(crate) fn last(&self) -> u8 {
+    pub(crate) fn last(self) -> u8 {
         self.numbers.iter().copied().fold(self.incarnation, u8::max)
     }
 }

@@ -1,7 +1,7 @@
 //! What workers do for their instance, one host call or one command of Redis after the other.
 
 use super::state::{
-    Entry, Fetching, Following, Instance, Look, RESOURCES, Sending, State, Stored, Task, Writing,
+    Each, Entry, Fetching, Following, Instance, Look, Sending, State, Stored, Table, Task, Writing,
 };
 use super::{Flaw, Fleet};
 
@@ -20,12 +20,12 @@ impl Fleet {
                 Some(Task::Write { resource, version, step })
             }
             Task::Call { dirty, versions, known, step: Sending::Sent } => {
-                let number = Self::bump(state, &dirty, &versions, known);
+                let number = Self::bump(state, dirty, versions, known);
                 let step = Sending::Answered { number };
                 Some(Task::Call { dirty, versions, known, step })
             }
             Task::Call { dirty, step: Sending::Answered { number }, .. } => {
-                self.confirm(&mut state.instances[at], &dirty, number);
+                self.confirm(&mut state.instances[at], dirty, number);
                 None
             }
             Task::Follow { .. } => self.follow(state, at, task, pick),
@@ -59,7 +59,7 @@ impl Fleet {
             Writing::Head { .. } => {
                 instance.epoch += 1;
                 instance.finished[resource] = instance.finished[resource].max(version);
-                // What is sent before that is sent once more: its epoch has changed, or is not raised yet.
+                // What was sent before that is sent once more: its epoch has changed.
                 let cell = &mut instance.cells[resource];
                 cell.version = cell.version.max(version);
                 None
@@ -67,10 +67,10 @@ impl Fleet {
         }
     }
 
-    fn confirm(&self, instance: &mut Instance, sent: &[u8; RESOURCES], number: u8) {
-        for (cell, sent) in instance.cells.iter_mut().zip(sent).filter(|(_, sent)| **sent != 0) {
+    fn confirm(&self, instance: &mut Instance, sent: Each, number: u8) {
+        for (cell, sent) in instance.cells.iter_mut().zip(sent).filter(|(_, sent)| *sent != 0) {
             cell.number = cell.number.max(number);
-            if cell.dirty == *sent || self.is(Flaw::AnyEpoch) {
+            if cell.dirty == sent || self.is(Flaw::AnyEpoch) {
                 cell.dirty = 0;
             }
         }
@@ -80,9 +80,9 @@ impl Fleet {
         let Task::Follow { incarnation, synced, known, mut look, step } = task else { return None };
         let step = match step {
             Following::Asked => {
-                // A follow of its own asks for more than is new, to see that it is still there.
+                // Without a look-up it asks for more than is new, to see that that is still there.
                 let all = look.is_none() && !self.is(Flaw::OnlyNewAsked) && !self.trusts_most();
-                let reply = Self::range(&state.table, if all { 0 } else { synced });
+                let reply = Self::range(state.table, if all { 0 } else { synced });
                 if look.is_some() { Following::Get { reply } } else { Following::Replied { reply } }
             }
             Following::Get { reply } => {
@@ -122,12 +122,11 @@ impl Fleet {
             Following::AdoptCells { reply, epoch } => {
                 let instance = &mut state.instances[at];
                 for cell in instance.cells.iter_mut().filter(|cell| cell.recent) {
-                    let again = if self.is(Flaw::AgainSameEpoch) && cell.dirty != 0 {
-                        cell.dirty
-                    } else if self.is(Flaw::AgainSameEpoch) {
-                        cell.local
-                    } else {
-                        epoch + 1
+                    // A new epoch, so that no answer to what was sent before clears it.
+                    let again = match cell.dirty {
+                        0 if self.is(Flaw::AgainSameEpoch) => cell.local,
+                        dirty if self.is(Flaw::AgainSameEpoch) => dirty,
+                        dirty => dirty.max(epoch + 1),
                     };
                     cell.dirty = if self.is(Flaw::NothingAgain) { cell.dirty } else { again };
                 }
@@ -163,12 +162,7 @@ impl Fleet {
     }
 
     /// What a reply means to the instance as it is now; none if nothing.
-    fn judge(
-        &self,
-        instance: &Instance,
-        task: Task,
-        reply: super::state::Table,
-    ) -> Option<Following> {
+    fn judge(&self, instance: &Instance, task: Task, reply: Table) -> Option<Following> {
         let Task::Follow { incarnation, synced, known, look, .. } = task else { return None };
         let epoch = instance.epoch;
         let news = Following::Cells { reply, epoch };

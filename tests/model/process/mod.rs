@@ -18,12 +18,8 @@ pub(crate) enum Flaw {
     BellBeforeHead,
     /// The bell is looked at after the head.
     BellAfterReading,
-    /// The bell is set to the epoch of the bump, not added to.
-    BellSet,
     /// Of what a bump names, chunks that it found changed already are not marked.
     OnlyChangedMarked,
-    /// The head is read before the origin has answered the write.
-    EpochBeforeAnswer,
     /// An entry has the epoch of the time it is filled.
     EpochAtFill,
     /// A follow raises the synced number before it writes the cells.
@@ -101,9 +97,7 @@ impl Process {
             Action::Write { worker, resource } => {
                 state.budget.writes -= 1;
                 let version = 1 + state.origin[resource];
-                if !self.is(Flaw::EpochBeforeAnswer) {
-                    state.origin[resource] = version;
-                }
+                state.origin[resource] = version;
                 let cause = Cause::Write { resource, version };
                 state.workers[worker].run = Some(Run::begin(cause));
             }

@@ -1,6 +1,6 @@
 //! What a worker does, one host call after the other.
 
-use super::state::{Cause, Entry, Fetch, Purpose, RESOURCES, Run, State, Step, Wrong};
+use super::state::{Cause, Each, Entry, Fetch, Purpose, RESOURCES, Run, State, Step, Wrong};
 use super::{Flaw, Process};
 
 impl Process {
@@ -8,9 +8,18 @@ impl Process {
     pub(super) fn go(&self, state: &mut State, worker: usize) {
         match state.workers[worker].run.take() {
             Some(Run::Bump { cause, step, epoch, changed }) => {
-                let (epoch, changed) = self.bump_step(state, cause, step, epoch, changed);
-                state.workers[worker].run =
-                    self.after(cause, step).map(|step| Run::Bump { cause, step, epoch, changed });
+                let overtaken = step == Step::RaiseHead && epoch != state.head.epoch;
+                let write = matches!(cause, Cause::Write { .. });
+                let next = if overtaken && write && !self.is(Flaw::HeadBeforeCells) {
+                    // The cells are written again, for the epoch that is next now.
+                    let step = Step::ReadHead;
+                    Some(Run::Bump { cause, step, epoch, changed })
+                } else {
+                    let (epoch, changed) = self.bump_step(state, cause, step, epoch, changed);
+                    let next = self.after(cause, step);
+                    next.map(|step| Run::Bump { cause, step, epoch, changed })
+                };
+                state.workers[worker].run = next;
             }
             Some(Run::Head { purpose, bell }) => {
                 let head = state.head;
@@ -28,15 +37,13 @@ impl Process {
     fn read_on(&self, state: &mut State, worker: usize, run: Run) {
         let Run::Chunks { purpose, bell, head, next } = run else { return };
         let mirror = &mut state.workers[worker].mirror;
-        match (next..RESOURCES).find(|chunk| head.marks[*chunk] != mirror.head.marks[*chunk]) {
-            Some(next) => {
-                state.workers[worker].run = Some(Run::Chunks { purpose, bell, head, next });
-            }
-            None => {
-                mirror.head = head;
-                mirror.bell = if self.is(Flaw::BellAfterReading) { state.bell } else { bell };
-                self.attend(state, worker, purpose);
-            }
+        let changed = |chunk: &usize| head.marks[*chunk] != mirror.head.marks[*chunk];
+        if let Some(next) = (next..RESOURCES).find(changed) {
+            state.workers[worker].run = Some(Run::Chunks { purpose, bell, head, next });
+        } else {
+            mirror.head = head;
+            mirror.bell = if self.is(Flaw::BellAfterReading) { state.bell } else { bell };
+            self.attend(state, worker, purpose);
         }
     }
 
@@ -44,19 +51,16 @@ impl Process {
     pub(super) fn attend(&self, state: &mut State, worker: usize, purpose: Purpose) {
         let this = &mut state.workers[worker];
         match purpose {
-            Purpose::Read { resource, floor } => match this.l1[resource] {
-                Some(entry) if this.mirror.allows(resource, entry) => {
-                    if entry.value < floor {
-                        state.wrong = Some(Wrong::StaleRead);
-                    }
-                }
-                _ if this.fetch.is_none() && state.budget.fetches > 0 => {
+            Purpose::Read { resource, floor } => {
+                let entry = this.l1[resource].filter(|e| this.mirror.allows(resource, *e));
+                if let Some(entry) = entry {
+                    state.wrong = (entry.value < floor).then_some(Wrong::StaleRead);
+                } else if this.fetch.is_none() && state.budget.fetches > 0 {
                     state.budget.fetches -= 1;
                     let epoch = this.mirror.head.epoch;
                     this.fetch = Some(Fetch { resource, epoch, value: None });
                 }
-                _ => {}
-            },
+            }
             Purpose::Fill => {
                 let Some(Fetch { resource, epoch, value: Some(value) }) = this.fetch.take() else {
                     return;
@@ -97,11 +101,8 @@ impl Process {
                 if let (Cause::Follow { numbers, .. }, true) =
                     (cause, self.is(Flaw::SyncedBeforeCells))
                 {
-                    state.head.synced = state.head.synced.max(newest(&numbers));
+                    state.head.synced = state.head.synced.max(newest(numbers));
                 }
-            }
-            (Step::Commit, Cause::Write { resource, version }) => {
-                state.origin[resource] = state.origin[resource].max(version);
             }
             (Step::Cell(resource), _) => {
                 let cell = &mut state.cells[resource];
@@ -117,7 +118,6 @@ impl Process {
                 changed[resource] = before != *cell;
             }
             (Step::RaiseHead, _) => self.raise(state, cause, changed),
-            (Step::Ring, _) if self.is(Flaw::BellSet) => state.bell = epoch + 1,
             (Step::Ring, _) => state.bell += 1,
             (Step::Finish, Cause::Write { resource, version }) => {
                 state.finished[resource] = state.finished[resource].max(version);
@@ -127,7 +127,6 @@ impl Process {
                     *finished = version.max(*finished);
                 }
             }
-            (Step::Commit, Cause::Follow { .. }) => {}
         }
         (epoch, changed)
     }
@@ -147,7 +146,7 @@ impl Process {
             state.head.marks[chunk] = state.head.epoch;
         }
         if let Cause::Follow { numbers, .. } = cause {
-            state.head.synced = state.head.synced.max(newest(&numbers));
+            state.head.synced = state.head.synced.max(newest(numbers));
         }
     }
 
@@ -160,9 +159,8 @@ impl Process {
         let early = self.is(Flaw::HeadBeforeCells);
         let swapped = self.is(Flaw::BellBeforeHead);
         Some(match step {
-            Step::ReadHead if self.is(Flaw::EpochBeforeAnswer) => Step::Commit,
-            Step::ReadHead | Step::Commit if early => Step::RaiseHead,
-            Step::ReadHead | Step::Commit => first,
+            Step::ReadHead if early => Step::RaiseHead,
+            Step::ReadHead => first,
             Step::Cell(0) if matches!(cause, Cause::Follow { .. }) => Step::Cell(1),
             Step::Cell(_) if early => Step::Finish,
             Step::Cell(_) if swapped => Step::Ring,
@@ -177,6 +175,6 @@ impl Process {
     }
 }
 
-fn newest(numbers: &[u8; RESOURCES]) -> u8 {
-    numbers.iter().copied().max().unwrap_or_default()
+fn newest(numbers: Each) -> u8 {
+    numbers.into_iter().max().unwrap_or_default()
 }

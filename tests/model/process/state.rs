@@ -61,7 +61,6 @@ pub(crate) struct Fetch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Step {
     ReadHead,
-    Commit,
     Cell(usize),
     RaiseHead,
     Ring,
