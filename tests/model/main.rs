@@ -103,12 +103,16 @@ mod between_instances {
         failovers: 0,
         flushes: 0,
         restarts: 0,
+        unsynced: false,
         minutes: 0,
     };
     /// A write, its bump, and whatever is stored and read meanwhile.
     const READS: Budget =
         Budget { writes: [1, 0], calls: 1, follows: 1, looks: 1, fetches: 1, ..NONE };
     const LOOKS: Budget = Budget { writes: [1, 0], calls: 1, looks: 2, fetches: 1, ..NONE };
+    /// The same before anybody has followed.
+    const START: Budget =
+        Budget { writes: [1, 0], calls: 1, follows: 2, looks: 1, unsynced: true, ..NONE };
     /// Writes and bumps that overtake each other, answers that do not arrive.
     const CALLS: Budget = Budget { writes: [2, 0], calls: 2, looks: 1, failures: 1, ..NONE };
     /// The set goes back to what it was before some bump.
@@ -141,7 +145,9 @@ mod between_instances {
 
     #[test]
     fn a_bump_ends_what_is_older() {
-        for (what, budget) in [("reads", READS), ("looks", LOOKS), ("calls", CALLS)] {
+        for (what, budget) in
+            [("reads", READS), ("looks", LOOKS), ("start", START), ("calls", CALLS)]
+        {
             holds(what, Fleet { budget, flaw: None });
         }
     }
@@ -173,6 +179,7 @@ mod between_instances {
             (Flaw::AgainSameEpoch, FLUSH),
             (Flaw::LostBySynced, FAILOVER),
             (Flaw::OnlyNewAsked, FAILOVER),
+            (Flaw::LowerTaken, START),
             (Flaw::HeadBeforeDirty, FLUSH),
             (Flaw::NothingAgain, FLUSH),
             (Flaw::DirtyTrusted, READS),

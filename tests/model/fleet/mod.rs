@@ -36,6 +36,9 @@ pub(crate) enum Flaw {
     LostBySynced,
     /// Lost memory is noticed only by what is missing of what is at least as new as the synced number.
     OnlyNewAsked,
+    /// The first follow under an incarnation takes lower numbers in place of any others, even of those that
+    /// were confirmed under it.
+    LowerTaken,
     /// An adoption changes the head before it marks what is dirty again.
     HeadBeforeDirty,
     /// An adoption marks nothing dirty again.
@@ -286,6 +289,19 @@ impl Model for Fleet {
                     };
                     let exempt = model.budget.failovers > 0 || model.budget.minutes > 0;
                     exempt || state.instances.iter().filter(known).all(told)
+                },
+            ),
+            Property::always(
+                "up to the synced number all is known",
+                |model: &Self, state: &State| {
+                    let Table { incarnation, numbers, .. } = state.table;
+                    let known = |instance: &Instance| {
+                        instance.incarnation != incarnation
+                            || instance.cells.iter().zip(numbers).all(|(cell, number)| {
+                                number > instance.synced || number <= cell.number
+                            })
+                    };
+                    model.budget.failovers > 0 || state.instances.iter().all(known)
                 },
             ),
             Property::always("in the end all is new", |model: &Self, state: &State| {

@@ -93,13 +93,32 @@ pub(crate) enum Sending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Following {
     Asked,
-    Get { reply: Table },
-    Replied { reply: Table },
-    Cells { reply: Table, epoch: u8 },
-    Head { reply: Table },
-    AdoptCells { reply: Table, epoch: u8 },
-    AdoptHead { reply: Table, epoch: u8 },
-    Renew { seen: u8 },
+    Get {
+        reply: Table,
+    },
+    Replied {
+        reply: Table,
+    },
+    /// `first`: nothing was known of this incarnation yet when the reply was looked at.
+    Cells {
+        reply: Table,
+        epoch: u8,
+        first: bool,
+    },
+    Head {
+        reply: Table,
+    },
+    AdoptCells {
+        reply: Table,
+        epoch: u8,
+    },
+    AdoptHead {
+        reply: Table,
+        epoch: u8,
+    },
+    Renew {
+        seen: u8,
+    },
     Use,
 }
 
@@ -155,6 +174,8 @@ pub(crate) struct Budget {
     pub(crate) flushes: u8,
     /// Instances that start anew.
     pub(crate) restarts: u8,
+    /// Whether the instances have not followed yet at the start.
+    pub(crate) unsynced: bool,
     /// Minutes that pass while nothing happens but that all is sent and followed.
     pub(crate) minutes: u8,
 }
@@ -184,7 +205,7 @@ impl State {
         let instance = Instance {
             epoch: 1,
             incarnation: FIRST,
-            synced: FIRST,
+            synced: if budget.unsynced { 0 } else { FIRST },
             cells: [Cell::default(); RESOURCES],
             l1: std::array::from_fn(|at| (at == 0).then_some(Entry { value: 0, epoch: 1 })),
             finished: [0; RESOURCES],

@@ -99,11 +99,17 @@ impl Fleet {
                 }
                 next
             }
-            Following::Cells { reply, epoch } => {
-                let cells = state.instances[at].cells.iter_mut();
-                for (cell, number) in cells.zip(reply.numbers).filter(|(c, n)| *n > c.number) {
-                    cell.number = number;
-                    cell.local = cell.local.max(epoch + 1);
+            Following::Cells { reply, epoch, first } => {
+                // Numbers of an earlier incarnation go; not what was confirmed under this one.
+                let all = self.is(Flaw::LowerTaken);
+                for (cell, number) in state.instances[at].cells.iter_mut().zip(reply.numbers) {
+                    let old = first && (cell.number <= incarnation || all);
+                    if number > cell.number || old && number != cell.number {
+                        cell.number = number;
+                        if number != 0 {
+                            cell.local = cell.local.max(epoch + 1);
+                        }
+                    }
                 }
                 Following::Head { reply }
             }
@@ -165,7 +171,7 @@ impl Fleet {
     fn judge(&self, instance: &Instance, task: Task, reply: Table) -> Option<Following> {
         let Task::Follow { incarnation, synced, known, look, .. } = task else { return None };
         let epoch = instance.epoch;
-        let news = Following::Cells { reply, epoch };
+        let news = Following::Cells { reply, epoch, first: instance.synced == 0 };
         if self.is(Flaw::NoIncarnation) {
             return Some(news);
         }
@@ -189,7 +195,6 @@ impl Fleet {
         } else {
             let asked = if self.is(Flaw::OnlyNewAsked) { synced } else { 0 };
             look.is_none()
-                && synced != 0
                 && known.iter().zip(reply.numbers).any(|(known, number)| {
                     *known > incarnation && *known >= asked && number < *known
                 })
