@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tiercel::coherence::Stamp;
 use tiercel::entry::{Entry, Meta, decode, encode};
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::{Key, KeyRules, write_key};
@@ -115,10 +116,10 @@ fn codec(c: &mut Criterion) {
     let mut group = c.benchmark_group("entry");
     group.throughput(Throughput::Bytes(entry.len() as u64));
     for (name, compress_above) in [("plain", usize::MAX), ("lz4", 0)] {
-        let bytes = encode(&entry, compress_above);
+        let bytes = encode(&entry, Stamp::default(), compress_above);
         assert_eq!(bytes.len() < BODY, name == "lz4");
         group.bench_function(format!("encode_{name}"), |b| {
-            b.iter(|| encode(black_box(&entry), compress_above));
+            b.iter(|| encode(black_box(&entry), Stamp::default(), compress_above));
         });
         group.bench_function(format!("decode_{name}"), |b| {
             b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20).unwrap());

@@ -6,6 +6,7 @@
 )]
 
 mod closed_enum;
+pub mod coherence;
 pub mod config;
 pub mod engine;
 pub mod entry;

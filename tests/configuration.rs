@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
 
 #[test]
@@ -59,7 +59,7 @@ fn a_reload_under_load_loses_no_request_and_no_l2() {
         .redis(redis.port)
         .config(|config| {
             echo_routes(config);
-            config["l1"] = json!({"budget": "0B"});
+            l2_only(config);
         })
         .reloadable()
         .start(&scene);

@@ -50,6 +50,7 @@ fn fields_that_a_route_adds_appear_once() {
             .config(|config| {
                 echo_routes(config);
                 config["l1"] = json!({"budget": budget, "max_entry": budget});
+                config["shared"] = json!({"budget": "0B"});
                 config["headers"] = json!({"not_stored": ["x-all", "X-Host", "x-route"]});
             })
             .envoy(|config| {

@@ -1,9 +1,8 @@
 //! Redis Cluster behind redis_proxy, with a password.
 
-use serde_json::json;
 use tiercel::http::key::Key;
 
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Cluster, Envoy, Origin, Scene, eventually};
 
 #[test]
@@ -17,7 +16,7 @@ fn keys_live_on_all_masters_and_come_back() {
             Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
         builder.config(|config| {
             echo_routes(config);
-            config["l1"] = json!({"budget": "0B"});
+            l2_only(config);
         })
     };
     let envoy = start().start(&scene);

@@ -1,8 +1,6 @@
 //! The direct transport: one plain Redis, no redis_proxy.
 
-use serde_json::json;
-
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene};
 
 #[test]
@@ -14,7 +12,7 @@ fn one_plain_redis_with_a_password() {
     let envoy = builder()
         .config(|config| {
             echo_routes(config);
-            config["l1"] = json!({"budget": "0B"});
+            l2_only(config);
         })
         .start(&scene);
     let mut client = envoy.client();

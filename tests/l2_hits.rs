@@ -4,11 +4,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::json;
+use tiercel::coherence::Stamp;
 use tiercel::entry;
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::Key;
 
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually, reply};
 
 #[test]
@@ -49,7 +50,7 @@ fn entries_in_redis_are_sound_compressed_and_expire() {
     let bytes = eventually("the entry in Redis", || {
         (redis.command(&[b"EXISTS", name.as_bytes()]) == "1").then(|| redis.get(&name))
     });
-    let stored = entry::decode(&bytes, &Key::new(key), 1 << 20).expect("a sound entry");
+    let (stored, _) = entry::decode(&bytes, &Key::new(key), 1 << 20).expect("a sound entry");
     assert_eq!(stored.body(), body);
     assert!(bytes.len() < body.len() / 2, "{} bytes are not compressed", bytes.len());
     let expiry: i64 = redis.command(&[b"PTTL", name.as_bytes()]).parse().unwrap();
@@ -61,7 +62,7 @@ fn stale_entries_of_redis_are_not_served() {
     let (envoy, origin, _redis) = Scene::usual("l2-stale", |config| {
         echo_routes(config);
         config["routes"][0]["ttl"] = "3s".into();
-        config["l1"] = json!({"budget": "0B"});
+        l2_only(config);
         config["l2"]["ttl_factor"] = json!(100.0);
     });
     let mut client = envoy.client();
@@ -78,7 +79,7 @@ fn stale_entries_of_redis_are_not_served() {
 fn one_pooled_connection_and_batches_under_load() {
     let (envoy, origin, redis) = Scene::usual("l2-load", |config| {
         echo_routes(config);
-        config["l1"] = json!({"budget": "0B"});
+        l2_only(config);
     });
     for n in 0..20 {
         envoy.client().get(&format!("/echo/{n}?size=2000&plain=1"));
@@ -112,7 +113,7 @@ fn one_pooled_connection_and_batches_under_load() {
 fn other_versions_truncated_and_corrupted_values_are_misses() {
     let (envoy, origin, redis) = Scene::usual("l2-corrupt", |config| {
         echo_routes(config);
-        config["l1"] = json!({"budget": "0B"});
+        l2_only(config);
     });
     let mut client = envoy.client();
     let first = client.get("/echo/a?plain=1&size=100");
@@ -136,11 +137,8 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
         (version, "version"),
         (good[..good.len() - 1].to_vec(), "truncated"),
         (Vec::new(), "truncated"),
-        (
-            b"not an entry of ours, but longer than its header would be, by some bytes".to_vec(),
-            "version",
-        ),
-        (entry::encode(&other, usize::MAX), "other_key"),
+        (b"not an entry of ours, but longer than its header would be. ".repeat(2), "version"),
+        (entry::encode(&other, Stamp::default(), usize::MAX), "other_key"),
     ]
     .into_iter()
     .enumerate()
@@ -163,11 +161,8 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
 #[test]
 fn hits_from_redis_take_the_form_that_is_asked_for() {
     let fields = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
-    let (envoy, script, _redis) = Scene::scripted_l2(
-        "l2-forms",
-        |config| config["l1"] = json!({"budget": "0B"}),
-        move |_| reply(200, &fields, "0123456789"),
-    );
+    let (envoy, script, _redis) =
+        Scene::scripted_l2("l2-forms", l2_only, move |_| reply(200, &fields, "0123456789"));
     let mut client = envoy.client();
     client.get("/a");
     envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);

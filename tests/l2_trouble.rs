@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::scene::echo_routes;
+use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
 
 /// No L1: every request asks Redis.
-fn l2_only(config: &mut Value) {
+fn echo_l2_only(config: &mut Value) {
     echo_routes(config);
-    config["l1"] = json!({"budget": "0B"});
+    l2_only(config);
 }
 
 /// Twenty requests for things Redis cannot give: all 200. The bound is far above the L2 time-out of
@@ -44,7 +44,7 @@ fn redis_absent_at_start_then_there() {
     let mut redis = Redis::start(&scene, &[]);
     redis.process.kill();
     let builder = Envoy::builder("event2table.yaml").origin(origin.port).redis(redis.port);
-    let envoy = builder.config(l2_only).start(&scene);
+    let envoy = builder.config(echo_l2_only).start(&scene);
     all_are_served(&envoy, "absent");
     envoy.expect_metric("tiercel_l2_lookups{result=\"error\"}", 20);
     // RFC 9211, 2.2: whether there is something for the URI nobody knows.
@@ -57,7 +57,7 @@ fn redis_absent_at_start_then_there() {
 
 #[test]
 fn redis_killed_and_back() {
-    let (envoy, _origin, mut redis) = Scene::usual("l2-killed", l2_only);
+    let (envoy, _origin, mut redis) = Scene::usual("l2-killed", echo_l2_only);
     recovers(&envoy);
     redis.process.kill();
     all_are_served(&envoy, "killed");
@@ -67,7 +67,7 @@ fn redis_killed_and_back() {
 
 #[test]
 fn redis_hung_and_back() {
-    let (envoy, _origin, redis) = Scene::as_shipped("l2-hung", l2_only);
+    let (envoy, _origin, redis) = Scene::as_shipped("l2-hung", echo_l2_only);
     recovers(&envoy);
     redis.process.signal("STOP");
     all_are_served(&envoy, "hung");
@@ -81,7 +81,7 @@ fn redis_hung_and_back() {
 /// The client's leaving and the look-up's timeout meet in one turn of Envoy's event loop.
 #[test]
 fn clients_that_leave_just_when_redis_times_out() {
-    let (envoy, origin, redis) = Scene::as_shipped("l2-leaving", l2_only);
+    let (envoy, origin, redis) = Scene::as_shipped("l2-leaving", echo_l2_only);
     recovers(&envoy);
     redis.process.signal("STOP");
     let asked = origin.total();
@@ -110,7 +110,7 @@ fn clients_that_leave_just_when_redis_times_out() {
 
 #[test]
 fn redis_flushed() {
-    let (envoy, origin, redis) = Scene::usual("l2-flushed", l2_only);
+    let (envoy, origin, redis) = Scene::usual("l2-flushed", echo_l2_only);
     recovers(&envoy);
     let before = origin.total();
     redis.command(&[b"FLUSHALL"]);
@@ -121,7 +121,7 @@ fn redis_flushed() {
 
 #[test]
 fn redis_full_or_read_only_still_serves() {
-    let (envoy, _origin, redis) = Scene::usual("l2-full", l2_only);
+    let (envoy, _origin, redis) = Scene::usual("l2-full", echo_l2_only);
     redis.command(&[b"CONFIG", b"SET", b"maxmemory", b"1"]);
     all_are_served(&envoy, "full");
     eventually("the refusal to be counted", || {
@@ -159,7 +159,7 @@ fn a_server_that_answers_garbage() {
             }
         });
         let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(port);
-        let envoy = builder.config(l2_only).start(&scene);
+        let envoy = builder.config(echo_l2_only).start(&scene);
         all_are_served(&envoy, &format!("garbage{n}-"));
         envoy.expect_metric("tiercel_l2_lookups{result=\"error\"}", 20);
     }
@@ -171,7 +171,7 @@ fn a_password_that_envoy_does_not_have() {
     let origin = Origin::start(&scene, &[]);
     let redis = Redis::start(&scene, &["--requirepass", "secret"]);
     let builder = Envoy::builder("event2table.yaml").origin(origin.port).redis(redis.port);
-    let envoy = builder.config(l2_only).start(&scene);
+    let envoy = builder.config(echo_l2_only).start(&scene);
     all_are_served(&envoy, "locked");
     eventually("the refusal to be counted", || {
         (envoy.metric("tiercel_l2_errors{kind=\"auth\"}") >= 20).then_some(())
@@ -182,7 +182,7 @@ fn a_password_that_envoy_does_not_have() {
 #[test]
 fn no_more_calls_in_flight_than_allowed() {
     let (envoy, origin, redis) = Scene::usual("l2-bound", |config| {
-        l2_only(config);
+        echo_l2_only(config);
         config["l2"]["max_in_flight"] = json!(1);
         config["l2"]["max_batch"] = json!(2);
         config["l2"]["timeout"] = json!("2s");
@@ -204,7 +204,7 @@ fn no_more_calls_in_flight_than_allowed() {
 
 #[test]
 fn a_client_that_leaves_while_l2_is_asked() {
-    let (envoy, _origin, redis) = Scene::usual("l2-left", l2_only);
+    let (envoy, _origin, redis) = Scene::usual("l2-left", echo_l2_only);
     recovers(&envoy);
     redis.process.signal("STOP");
     for n in 0..10 {

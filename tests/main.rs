@@ -8,6 +8,7 @@ mod harness;
 
 mod artefacts;
 mod bodies;
+mod coherence;
 mod concurrency;
 mod configuration;
 mod cookies;
@@ -21,5 +22,8 @@ mod l2_trouble;
 mod metrics;
 mod poisoning;
 mod policy_table;
+mod purge;
 mod semantics;
+mod tags;
 mod workers;
+mod write_table;

@@ -19,7 +19,7 @@ const BYPASSED: u32 = 0;
 
 /// (path, seconds its 200 is fresh). Where a revision has no such route, or answers 500, the row shows
 /// that the cache does not make it worse.
-const READS: &[(&str, u32)] = &[
+pub const READS: &[(&str, u32)] = &[
     ("/api/games", STATIC),
     ("/api/games/10000147", STATIC),
     ("/api/games/999", NEGATIVE),
@@ -123,8 +123,12 @@ fn no_rule_goes_without_a_row() {
     let filters = &config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
     let tiercel = &filters["typed_config"]["http_filters"][0]["typed_config"]["config"];
     let routes = tiercel["configuration"]["value"]["routes"].as_array().unwrap();
+    let reads = |route: &&Value| {
+        route["methods"].as_array().is_none_or(|methods| methods.iter().any(|m| m == "GET"))
+    };
+    let routes: Vec<&Value> = routes.iter().filter(reads).collect();
     let mut router = Router::default();
-    for route in routes {
+    for route in &routes {
         let parameters = route["with_query"].as_array().into_iter().flatten();
         let parameters: Vec<_> = parameters.map(|p| p.as_str().unwrap().to_owned()).collect();
         router.push(&[], route["path"].as_str().unwrap(), &parameters).unwrap();

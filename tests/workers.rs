@@ -1,14 +1,17 @@
-//! Two workers: each has its own L1, both share L2.
+//! Two workers: each has its own store, both share their process's and L2.
 
-use crate::harness::scene::echo_routes;
-use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
+use serde_json::{Value, json};
+
+use crate::harness::scene::{echo_routes, no_routes};
+use crate::harness::{Envoy, Origin, Redis, Scene, Script, eventually, reply};
 
 #[test]
 fn every_worker_has_its_own_store_and_l2_is_shared() {
     let scene = Scene::new("workers");
     let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
     let builder = Envoy::builder("event2table.yaml").origin(origin.port).redis(redis.port);
-    let envoy = builder.config(echo_routes).workers(2).start(&scene);
+    let alone = |config: &mut Value| config["shared"] = json!({"budget": "0B"});
+    let envoy = builder.config(echo_routes).config(alone).workers(2).start(&scene);
     let first = envoy.client().get("/echo/a");
     envoy.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
     // Connections are spread over both workers: each takes one copy from Redis or made it itself.
@@ -19,4 +22,79 @@ fn every_worker_has_its_own_store_and_l2_is_shared() {
     });
     assert_eq!(origin.saw("GET /echo/a"), 1);
     envoy.expect_metric("tiercel_l2_lookups{result=\"hit\"}", 1);
+}
+
+#[test]
+fn workers_share_what_one_of_them_fetched() {
+    let scene = Scene::new("workers-shared");
+    let origin = Origin::start(&scene, &[]);
+    let builder = Envoy::builder("minimal.yaml").origin(origin.port).config(echo_routes);
+    let envoy = builder.workers(2).start(&scene);
+    let first = envoy.client().get("/echo/a");
+    let shared = eventually("the other worker to be asked", || {
+        let response = envoy.client().get("/echo/a");
+        assert_eq!(response.body, first.body);
+        response.cache_status().contains("detail=shared").then_some(response)
+    });
+    assert!(shared.is_hit(), "{shared:?}");
+    // It has its own from then on.
+    for _ in 0..20 {
+        assert!(envoy.client().get("/echo/a").cache_status().contains("detail=l1"));
+    }
+    assert_eq!(origin.saw("GET /echo/a"), 1);
+    envoy.expect_metric("tiercel_requests{outcome=\"shared_hit\"}", 1);
+    envoy.expect_metric("tiercel_l1_lookups{result=\"shared\"}", 1);
+}
+
+#[test]
+fn variants_and_other_forms_are_shared_too() {
+    let scene = Scene::new("workers-variants");
+    let script = Script::start(|asked| {
+        let fields = [("cache-control", "max-age=60"), ("vary", "accept"), ("etag", "\"a\"")];
+        reply(200, &fields, asked.field("accept").unwrap_or("none"))
+    });
+    let no_l1 = |config: &mut Value| config["l1"] = json!({"budget": "0B"});
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let envoy = builder.config(no_l1).start(&scene);
+    let mut client = envoy.client();
+    for (accept, more, status, body) in [
+        ("b", None, 200, "b"),
+        ("c", None, 200, "c"),
+        ("b", Some(("range", "bytes=0-0")), 206, "b"),
+        ("c", Some(("if-none-match", "\"a\"")), 304, ""),
+        ("b", Some(("cache-control", "max-age=5")), 200, "b"),
+    ] {
+        let fields: Vec<_> = [("accept", accept)].into_iter().chain(more).collect();
+        let answer = client.request("GET", "/a", &fields, b"");
+        assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()));
+        assert_eq!(answer.cache_status().contains("detail=shared"), more.is_some(), "{answer:?}");
+    }
+}
+
+#[test]
+fn what_is_shared_outlives_a_vm_and_writes_still_reach_it() {
+    let scene = Scene::new("workers-renewed");
+    let mut version = 0;
+    let script = Script::start(move |asked| {
+        version += u32::from(asked.method != "GET");
+        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
+    });
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let envoy = builder.workers(2).reloadable().start(&scene);
+    for path in ["/a", "/b"] {
+        envoy.client().get(path);
+    }
+    envoy.client().request("PUT", "/b", &[], b"");
+    envoy.renew_vms();
+    // Old and new serve side by side for a moment.
+    let kept = eventually("a new VM to be asked", || {
+        let answer = envoy.client().get("/a");
+        answer.cache_status().contains("detail=shared").then_some(answer)
+    });
+    assert_eq!(kept.body, b"0");
+    assert_eq!(envoy.client().get("/b").body, b"1", "a write from before the new VMs counts");
+    let written = envoy.client().request("PUT", "/a", &[], b"").body;
+    for _ in 0..20 {
+        assert_eq!(envoy.client().get("/a").body, written);
+    }
 }

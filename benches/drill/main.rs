@@ -1,6 +1,6 @@
 //! Timed drills on real Envoy: what load and faults do to the cache, in figures.
 //!
-//! `cargo bench -p tiercel-bench --bench drill [-- NAME]` needs the module, Envoy, redis-server and
+//! `cargo bench -p tiercel-bench --bench drill [-- NAME...]` needs the module, Envoy, redis-server and
 //! a release build of the demo origin. The figures go to `target/drill/summary.json`; the exit code
 //! is 1 if a drill's checks fail.
 
@@ -12,6 +12,7 @@
 #[path = "../../tests/harness/mod.rs"]
 mod harness;
 
+mod coherence;
 mod load;
 mod memory;
 mod mix;
@@ -25,8 +26,16 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 3] =
-    [("memory", memory::run), ("redis_outage", redis_outage::run), ("mix", mix::run)];
+const DRILLS: [Drill; 8] = [
+    ("memory", memory::run),
+    ("redis_outage", redis_outage::run),
+    ("mix", mix::run),
+    ("coherence_control", coherence::control),
+    ("coherence_one_worker", coherence::one_worker),
+    ("coherence", coherence::stress),
+    ("coherence_outage", coherence::outage),
+    ("coherence_burst", coherence::burst),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();

@@ -48,6 +48,7 @@ pub fn run(report: &mut Report) {
         echo_routes(config);
         config["routes"][0]["ttl"] = "1h".into();
         config["l1"] = json!({"budget": "0B"});
+        config["shared"] = json!({"budget": "0B"});
     });
     let (requests, begun) = drive(&envoy, &mut redis);
     let failed = requests.iter().filter(|request| !request.sound).count();

@@ -61,6 +61,7 @@ const fn tiercel(
 pub const CASES: &[Case] = &[
     plain("direct_response", Server::Envoy("direct_response")),
     tiercel("l1_hit", ("public", 32), Paths::One, "detail=l1", "l1_hit"),
+    tiercel("shared_hit", ("shared_hit", 32), Paths::One, "detail=shared", "shared_hit"),
     plain("envoy_cache", Server::Envoy("envoy_cache")),
     plain("noop_wasm", Server::Envoy("noop_wasm")),
     tiercel("l2_hit_c64", ("l2_hit", 64), Paths::Known, "detail=l2", "l2_hit"),
@@ -96,6 +97,7 @@ pub const STEP_CASES: &[Case] = &[
 pub const PROMISES: &[(&str, &str, f64)] = &[
     ("l1_hit", "envoy_cache", 0.92),
     ("l1_hit", "direct_response", 0.72),
+    ("shared_hit", "l1_hit", 0.85),
     ("l2_hit_c64", "l1_hit", 0.45),
     ("bypass", "plain_proxy", 0.85),
     ("miss_fill", "plain_proxy", 0.75),

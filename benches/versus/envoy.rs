@@ -65,18 +65,23 @@ fn listeners(example: &Value, modules: &Path) -> Value {
             json!({"l1": l1, "routes": [{"path": "/{*rest}", "bypass": true}]}),
         ),
         cached(&public, "miss_fill", json!({"l1": l1, "routes": hour})),
+        cached(&public, "shared_hit", json!({"l1": off, "routes": hour})),
     ];
     for Step { name, proxied, .. } in STEPS {
         let filter = step_filter(&public, name, &modules.join(format!("{name}.wasm")));
         all.push(listener(&public, name, (!proxied).then(answer), &json!([filter])));
     }
-    for (name, store, ttl) in [("l2_hit", &off, "3600s"), ("miss_fill_l2", &l1, "600s")] {
+    let tier = json!({"budget": "64MiB"});
+    for (name, store, shared, ttl) in
+        [("l2_hit", &off, &off, "3600s"), ("miss_fill_l2", &l1, &tier, "600s")]
+    {
         let own = format!("l2_{name}");
         all.push(cached(
             &public,
             name,
             json!({
                 "l1": store,
+                "shared": shared,
                 "l2": {"cluster": own, "timeout": "50ms", "key_prefix": format!("{name}:")},
                 "routes": [{"path": "/{*rest}", "ttl": ttl}],
             }),

@@ -2,14 +2,19 @@
 
 use std::rc::Rc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::parse::{ConfigError, Removed};
-use super::policy::{L2Policy, OriginPolicy, Policy, Rule};
+use super::policy::{
+    CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, Secret, WriteRule,
+};
 use super::router::Router;
 use super::schema::{
     self, Authorization, Config, Cookies, Negative, RequestDirectives, Role, Route, Transport,
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
+use crate::coherence::{Pointer, Template};
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::freshness::Lifetime;
@@ -18,6 +23,13 @@ use crate::http::normalise::{Normaliser, Normalisers};
 use crate::http::query::QueryRule;
 use crate::http::storable::{StoreRule, is_never_stored};
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
+use crate::l1::{Tier, WAYS};
+
+/// Tags that a route may name.
+const MAX_TEMPLATES: usize = 32;
+
+/// Characters of a secret, at least.
+const MIN_SECRET: usize = 16;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
 const MAX_REPLY: u64 = 32 << 20;
@@ -47,7 +59,9 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             Err(message) => check.fail(&format!("{path}.path"), &message),
             Ok(()) => {}
         }
-        rules.push(Rc::new(rule(route, &config.defaults)));
+        let writes = check.writes(&path, route);
+        let tags = check.templates(&format!("{path}.tags"), route, &route.tags, false);
+        rules.push(Rc::new(Rule { tags, writes, ..rule(route, &config.defaults) }));
     }
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
@@ -57,6 +71,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         l1_budget: check.bytes("l1.budget", config.l1.budget),
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
+        tier: check.tier(&config.shared),
         l2: config.l2.as_ref().map(|l2| check.l2(l2)),
         key: KeyRules {
             scheme: config.key.scheme,
@@ -67,7 +82,14 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         x_cache_status: config.headers.x_cache_status,
         x_cache_key: config.headers.x_cache_key,
         cache_status_key: config.headers.cache_status_key,
-        not_stored: check.fields("headers.not_stored", &config.headers.not_stored),
+        not_stored: {
+            let mut names = check.fields("headers.not_stored", &config.headers.not_stored);
+            names.extend(check.fields("coherence.tag_fields", &config.coherence.tag_fields));
+            names
+        },
+        purge: config.purge.as_ref().map(|purge| check.purge(purge)),
+        tagging: tagging(config),
+        tag_fields: check.fields("coherence.tag_fields", &config.coherence.tag_fields),
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
         keyed: check.keyed(keyed),
@@ -75,6 +97,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         store_unframed: config.defaults.store_unframed,
         variants: check.variants(&config.vary),
         normalisers: check.normalisers(&config.vary),
+        coherence: check.coherence(&config.coherence),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
         rules,
@@ -89,8 +112,21 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             },
             directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
             synthesise_etag: false,
+            tags: Vec::new(),
+            writes: WriteRule::default(),
         }),
     }
+}
+
+/// A hash of what says which tags a response has.
+fn tagging(config: &Config) -> u64 {
+    let mut text = config.coherence.tag_fields.join(" ");
+    for route in &config.routes {
+        for part in [&[route.path.clone()][..], &route.methods, &route.with_query, &route.tags] {
+            text = text + "\n" + &part.join(" ");
+        }
+    }
+    xxh3_64(text.as_bytes())
 }
 
 fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
@@ -119,6 +155,8 @@ fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         },
         directives_ignored: directives == RequestDirectives::Ignore,
         synthesise_etag: route.synthesise_etag,
+        tags: Vec::new(),
+        writes: WriteRule::default(),
     }
 }
 
@@ -170,11 +208,15 @@ impl Check<'_> {
             }
         }
         let cacheable = route.methods.iter().all(|method| method == "GET" || method == "HEAD");
-        if !cacheable && !route.bypass {
+        if !cacheable && !route.bypass && !route.safe && route.invalidates.is_empty() {
             self.fail(
                 &format!("{path}.methods"),
-                "only GET and HEAD can be cached: set bypass for other methods",
+                "only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
             );
+        }
+        if cacheable && !route.bypass && !route.invalidates.is_empty() {
+            let message = "is for routes that are not cached: set bypass, or other methods";
+            self.fail(&format!("{path}.invalidates"), message);
         }
         if let Some(negative) = &route.negative {
             self.negative(&format!("{path}.negative"), negative);
@@ -196,6 +238,58 @@ impl Check<'_> {
             }
         }
         self.names(&format!("{path}.with_query"), &route.with_query);
+    }
+
+    fn writes(&mut self, path: &str, route: &Route) -> WriteRule {
+        if route.safe && !route.invalidates.is_empty() {
+            self.fail(&format!("{path}.safe"), "what is safe invalidates nothing");
+        }
+        let when = route.when.as_ref().and_then(|when| {
+            let pointer = Pointer::parse(&when.request);
+            if pointer.is_none() {
+                let message = format!("{:?} is not a JSON pointer: /query", when.request);
+                self.fail(&format!("{path}.when.request"), &message);
+            }
+            if when.contains.is_empty() {
+                self.missing(&format!("{path}.when.contains"), "a text");
+            }
+            Some((pointer?, when.contains.as_str().into()))
+        });
+        let at = format!("{path}.invalidates");
+        let invalidates = self.templates(&at, route, &route.invalidates, true);
+        WriteRule { safe: route.safe, invalidates, when }
+    }
+
+    /// Templates of a route; those of writes must always make a tag.
+    fn templates(
+        &mut self,
+        path: &str,
+        route: &Route,
+        texts: &[String],
+        of_writes: bool,
+    ) -> Vec<Template> {
+        let mut all = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            match Template::parse(text, &route.path) {
+                Err(message) => self.fail(&at, &message),
+                Ok(template) => {
+                    if of_writes && !template.is_total() {
+                        let message =
+                            format!("{text:?} must say what stands in: {{request:/id|any}}");
+                        self.fail(&at, &message);
+                    }
+                    if !of_writes && (template.needs_request() || template.needs_response()) {
+                        self.fail(&at, "bodies name tags in invalidates only");
+                    }
+                    all.push(template);
+                }
+            }
+        }
+        if texts.len() > MAX_TEMPLATES {
+            self.fail(path, &format!("must be at most {MAX_TEMPLATES}"));
+        }
+        all
     }
 
     fn fields(&mut self, path: &str, names: &[String]) -> Vec<Box<[u8]>> {
@@ -272,6 +366,63 @@ impl Check<'_> {
             all.push((lower.into_bytes().into(), normaliser));
         }
         Normalisers::new(all)
+    }
+
+    fn tier(&mut self, shared: &schema::Shared) -> Option<Tier> {
+        let budget = self.bytes("shared.budget", shared.budget);
+        let tier = Tier::new(budget, self.bytes("shared.max_entry", shared.max_entry));
+        if tier.is_none() && budget > 0 {
+            let message = format!("has no room for {WAYS} entries of shared.max_entry");
+            self.fail("shared.budget", &message);
+        }
+        tier
+    }
+
+    fn coherence(&mut self, coherence: &schema::Coherence) -> CoherencePolicy {
+        let slots = coherence.slots;
+        if !slots.is_power_of_two() || !(256..=16_384).contains(&slots) {
+            self.fail("coherence.slots", "must be a power of two between 256 and 16384");
+        }
+        if !(50..=60_000).contains(&coherence.feed_interval.0) {
+            self.fail("coherence.feed_interval", "must be between 50ms and 60s");
+        }
+        if coherence.guard > Millis(600_000) {
+            self.fail("coherence.guard", "must be at most 10m");
+        }
+        CoherencePolicy {
+            slots: slots as usize,
+            feed_interval_ms: coherence.feed_interval.0,
+            guard_ms: coherence.guard.0,
+            max_body: self.bytes("coherence.max_body", coherence.max_body),
+        }
+    }
+
+    fn purge(&mut self, purge: &schema::Purge) -> PurgePolicy {
+        if purge.networks.is_empty() && purge.secret.is_none() {
+            self.fail("purge", "allows nobody: name networks or a secret");
+        }
+        let mut networks = Vec::with_capacity(purge.networks.len());
+        for (index, text) in purge.networks.iter().enumerate() {
+            match text.parse() {
+                Ok(network) => networks.push(network),
+                Err(_) => self.fail(
+                    &format!("purge.networks[{index}]"),
+                    &format!("{text:?} is not a network: 10.0.0.0/8"),
+                ),
+            }
+        }
+        let secret = purge.secret.as_ref().map(|secret| {
+            if !is_token(&secret.field) {
+                self.fail("purge.secret.field", "is not the name of a field");
+            }
+            if secret.value.len() < MIN_SECRET {
+                let message = format!("must have at least {MIN_SECRET} characters");
+                self.fail("purge.secret.value", &message);
+            }
+            let field = secret.field.to_ascii_lowercase().into_bytes().into();
+            Secret { field, value: secret.value.as_bytes().into() }
+        });
+        PurgePolicy { networks, secret }
     }
 
     fn origin(&mut self, origin: &schema::Origin) -> OriginPolicy {

@@ -11,7 +11,7 @@ pub mod units;
 mod wire;
 
 pub use parse::ConfigError;
-pub use policy::{L2Policy, OriginPolicy, Policy, Rule};
+pub use policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, WriteRule};
 pub use router::Router;
 pub use schema::{Role, Transport};
 

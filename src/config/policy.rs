@@ -1,9 +1,14 @@
 //! The checked configuration in the form the cache works with.
 
+use std::fmt;
 use std::rc::Rc;
+
+use ipnet::IpNet;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::router::Router;
 use super::schema::{Role, Transport};
+use crate::coherence::{Pointer, Template};
 use crate::entry::Bounds;
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -11,6 +16,7 @@ use crate::http::normalise::Normalisers;
 use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::Names;
+use crate::l1::Tier;
 
 /// What one filter instance does, checked and ready.
 #[derive(Clone, Debug)]
@@ -23,6 +29,8 @@ pub struct Policy {
     pub l1_max_entry: usize,
     /// Bytes per worker for responses being copied.
     pub fill_budget: usize,
+    /// The tier that the process's workers share, if there is one.
+    pub tier: Option<Tier>,
     /// L2, if there is one.
     pub l2: Option<L2Policy>,
     /// What makes two requests the same resource.
@@ -51,11 +59,56 @@ pub struct Policy {
     pub variants: Bounds,
     /// What counts of request fields.
     pub normalisers: Normalisers,
+    /// How what writes make stale becomes known.
+    pub coherence: CoherencePolicy,
+    /// Who may purge, if anybody.
+    pub purge: Option<PurgePolicy>,
+    /// Tells which tags routes name: what was stored by others may lack some.
+    pub tagging: u64,
+    /// Response fields that name tags, in lower case.
+    pub tag_fields: Vec<Box<[u8]>>,
     /// How to fetch again what is served stale meanwhile.
     pub origin: Option<OriginPolicy>,
     pub(super) router: Router,
     pub(super) rules: Vec<Rc<Rule>>,
     pub(super) unmatched: Rc<Rule>,
+}
+
+/// How what writes make stale becomes known.
+#[derive(Clone, Copy, Debug)]
+pub struct CoherencePolicy {
+    /// Slots for tags.
+    pub slots: usize,
+    /// Between two questions to Redis what is new, in ms.
+    pub feed_interval_ms: u64,
+    /// How long a write of unknown outcome may be carried out still, in ms.
+    pub guard_ms: u64,
+    /// The largest body that is read for tags, in bytes.
+    pub max_body: usize,
+}
+
+/// Who may purge.
+#[derive(Clone, Debug)]
+pub struct PurgePolicy {
+    /// Clients with these addresses.
+    pub networks: Vec<IpNet>,
+    /// Requests that know this.
+    pub secret: Option<Secret>,
+}
+
+/// A field that proves a right.
+#[derive(Clone)]
+pub struct Secret {
+    /// Its name, in lower case.
+    pub field: Box<[u8]>,
+    /// Its value.
+    pub value: Box<[u8]>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("field", &self.field).finish_non_exhaustive()
+    }
 }
 
 /// The origin, for requests that no client waits for.
@@ -94,6 +147,14 @@ pub struct L2Policy {
     pub ttl_factor: f64,
 }
 
+impl L2Policy {
+    /// Tells this fleet's table of generations from others': the same for every instance.
+    #[must_use]
+    pub fn scope(&self, slots: usize) -> u64 {
+        xxh3_64(format!("{}\n{}\n{slots}", self.cluster, self.key_prefix).as_bytes())
+    }
+}
+
 /// What holds for one request.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -107,6 +168,35 @@ pub struct Rule {
     pub directives_ignored: bool,
     /// Whether stored responses without `ETag` get one.
     pub synthesise_etag: bool,
+    /// Tags of what is returned.
+    pub tags: Vec<Template>,
+    /// What requests make stale.
+    pub writes: WriteRule,
+}
+
+/// What requests make stale.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WriteRule {
+    /// Nothing, whatever their method.
+    pub safe: bool,
+    /// These tags.
+    pub invalidates: Vec<Template>,
+    /// Only if this text is in this string of the request's JSON body.
+    pub when: Option<(Pointer, Box<str>)>,
+}
+
+impl WriteRule {
+    /// Whether it needs the body of the request.
+    #[must_use]
+    pub fn needs_request(&self) -> bool {
+        self.when.is_some() || self.invalidates.iter().any(Template::needs_request)
+    }
+
+    /// Whether it needs the body of the response.
+    #[must_use]
+    pub fn needs_response(&self) -> bool {
+        self.invalidates.iter().any(Template::needs_response)
+    }
 }
 
 impl Policy {
@@ -120,7 +210,8 @@ impl Policy {
     /// The largest response worth copying, in bytes.
     #[must_use]
     pub fn max_fill(&self) -> usize {
-        let l1 = self.l1_max_entry.min(self.l1_budget);
+        let shared = self.tier.as_ref().map_or(0, Tier::max_entry);
+        let l1 = self.l1_max_entry.min(self.l1_budget).max(shared);
         self.l2.as_ref().map_or(l1, |l2| l2.max_entry.max(l1))
     }
 }

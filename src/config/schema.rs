@@ -30,6 +30,8 @@ pub struct Config {
     pub role: Option<Role>,
     /// The store in each worker's VM memory.
     pub l1: L1,
+    /// The store that all workers of the process share.
+    pub shared: Shared,
     /// Redis behind Envoy; without it the cache is L1 only.
     pub l2: Option<L2>,
     /// What makes two requests the same resource.
@@ -41,6 +43,10 @@ pub struct Config {
     /// Targeted cache-control fields that count in place of `Cache-Control`, the most important first
     /// (RFC 9213). Their names end in `cache-control`.
     pub targets: Vec<String>,
+    /// How what writes make stale becomes known to all workers and instances.
+    pub coherence: Coherence,
+    /// Who may purge with the method `PURGE`; without it nobody may, and such requests go to the origin.
+    pub purge: Option<Purge>,
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
     /// responses are fetched while the client waits.
     pub origin: Option<Origin>,
@@ -55,11 +61,14 @@ impl Default for Config {
         Self {
             role: None,
             l1: L1::default(),
+            shared: Shared::default(),
             l2: None,
             key: Key::default(),
             headers: Headers::default(),
             vary: Vary::default(),
             targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
+            coherence: Coherence::default(),
+            purge: None,
             origin: None,
             defaults: Defaults::default(),
             routes: Vec::new(),
@@ -86,6 +95,24 @@ impl Default for L1 {
             max_entry: ByteSize(1 << 20),
             fill_budget: ByteSize(16 << 20),
         }
+    }
+}
+
+/// The part of L1 that all workers of the process share: it serves a worker whose own store misses, and
+/// outlives a VM.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shared {
+    /// Bytes per process, outside the VMs: as many slots as there is room for entries of `max_entry`.
+    /// `0B` switches it off.
+    pub budget: ByteSize,
+    /// The largest response kept in it, with its key and bookkeeping.
+    pub max_entry: ByteSize,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { budget: ByteSize(64 << 20), max_entry: ByteSize(32 << 10) }
     }
 }
 
@@ -255,6 +282,57 @@ impl Default for Origin {
     }
 }
 
+/// How what writes make stale becomes known (docs/design.md, 10).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Coherence {
+    /// Slots that tags fall into, a power of two from 256 to 16384, the same in every instance: tags that
+    /// share one are invalidated together.
+    pub slots: u32,
+    /// How often each process asks Redis what other instances made stale.
+    pub feed_interval: Millis,
+    /// How long the origin may still carry out a write whose outcome is unknown (reset, timed out, client
+    /// gone): what is fetched meanwhile is not stored.
+    pub guard: Millis,
+    /// Response fields in which the origin names tags, separated by spaces or commas. They are not sent
+    /// to clients.
+    pub tag_fields: Vec<String>,
+    /// The largest body that is read for `{request:}` and `{response:}` in `invalidates`.
+    pub max_body: ByteSize,
+}
+
+impl Default for Coherence {
+    fn default() -> Self {
+        Self {
+            slots: 4_096,
+            feed_interval: Millis(200),
+            guard: Millis(5_000),
+            tag_fields: vec!["Surrogate-Key".into(), "Cache-Tag".into()],
+            max_body: ByteSize(64 << 10),
+        }
+    }
+}
+
+/// Who may purge: clients from certain networks, and those who know a secret.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Purge {
+    /// Addresses of clients, as Envoy sees them (`10.0.0.0/8`).
+    pub networks: Vec<String>,
+    /// A request field that proves the right to purge.
+    pub secret: Option<Secret>,
+}
+
+/// A secret in a request field.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secret {
+    /// Its name. Required.
+    pub field: String,
+    /// Its value, at least 16 characters. Required.
+    pub value: String,
+}
+
 /// Response fields the cache adds.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -385,6 +463,16 @@ pub struct Query {
     pub ids: Vec<String>,
 }
 
+/// Which requests make something stale, by their JSON body. One that cannot be read does.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct When {
+    /// JSON pointer to a string. Required.
+    pub request: String,
+    /// What the string contains. Required.
+    pub contains: String,
+}
+
 /// One rule.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -398,6 +486,18 @@ pub struct Route {
     pub with_query: Vec<String>,
     /// Passes requests straight through.
     pub bypass: bool,
+    /// Tags of what the route returns: `games`, `game:{gid}`. A gap is a segment of the path, or
+    /// `{query:name}`, `{header:name}`; with `{query:name|text}` the text stands in for what is missing,
+    /// without it there is no such tag then.
+    pub tags: Vec<String>,
+    /// Tags of what requests to the route make stale, whatever their status but for 4xx. Gaps as in `tags`,
+    /// and `{request:/ids/*|text}`, `{response:/data/id|text}`: JSON pointers into the bodies, with `*` for
+    /// every element. Gaps that may stay open must say what stands in.
+    pub invalidates: Vec<String>,
+    /// Only requests whose JSON body has a certain text make anything stale.
+    pub when: Option<When>,
+    /// Requests to the route change nothing, whatever their method.
+    pub safe: bool,
     /// Freshness lifetime where the response does not say; none means `defaults.ttl`.
     pub ttl: Option<Millis>,
     /// Negative answers; none means `defaults.negative`.

@@ -57,7 +57,7 @@ fn what_must_be_there_and_fit() {
         "l2.max_batch: must be more than 0",
         "routes[0].path: \"games\" is not a path template: it must start with /",
         "routes[1].methods[0]: \"post\" is not a method (they are case-sensitive: GET)",
-        "routes[1].methods: only GET and HEAD can be cached: set bypass for other methods",
+        "routes[1].methods: only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
         "routes[2]: invalid type: integer `7`, expected struct Route",
         "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
         "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",
@@ -71,6 +71,61 @@ fn what_must_be_there_and_fit() {
         assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
     }
     assert_eq!(found.len(), 32, "{found:#?}");
+}
+
+#[test]
+fn what_writes_make_stale_must_be_sure() {
+    let found = errors(&json!({
+        "role": "cache",
+        "coherence": {
+            "slots": 1000, "feed_interval": "10ms", "guard": "1h", "tag_fields": ["a b"], "max_body": "2GiB",
+        },
+        "routes": [
+            {"path": "/a/{id}", "tags": ["a:{id}", "b:{query:x}", "{nothing}", "c:{request:/x|y}"]},
+            {"path": "/a/{id}", "methods": ["PUT"], "invalidates":
+                ["a:{id}", "b:{query:x|any}", "b:{query:x}", "c:{request:/x}", "{request:x|y}"]},
+            {"path": "/b", "methods": ["POST"], "safe": true, "invalidates": ["a"],
+                "when": {"request": "query"}},
+            {"path": "/c", "invalidates": ["a"]},
+        ],
+    }));
+    for expected in [
+        "coherence.slots: must be a power of two between 256 and 16384",
+        "coherence.feed_interval: must be between 50ms and 60s",
+        "coherence.guard: must be at most 10m",
+        "coherence.tag_fields[0]: \"a b\" is not the name of a field",
+        "coherence.max_body: 2GiB is more than a VM can have (1GiB)",
+        "routes[0].tags[2]: the path has no {nothing}",
+        "routes[0].tags[3]: bodies name tags in invalidates only",
+        "routes[1].invalidates[2]: \"b:{query:x}\" must say what stands in: {request:/id|any}",
+        "routes[1].invalidates[3]: \"c:{request:/x}\" must say what stands in: {request:/id|any}",
+        "routes[1].invalidates[4]: \"x\" is not a JSON pointer: /ids/*",
+        "routes[2].safe: what is safe invalidates nothing",
+        "routes[2].when.request: \"query\" is not a JSON pointer: /query",
+        "routes[2].when.contains: is required: a text",
+        "routes[3].invalidates: is for routes that are not cached: set bypass, or other methods",
+    ] {
+        assert!(found.iter().any(|e| e == expected), "{expected} not in {found:#?}");
+    }
+    assert_eq!(found.len(), 14, "{found:#?}");
+}
+
+#[test]
+fn who_may_purge_must_be_clear() {
+    let found = |purge| errors(&json!({"role": "cache", "purge": purge}));
+    assert_eq!(found(json!({})), ["purge: allows nobody: name networks or a secret"]);
+    let wrong = json!({"networks": ["10.0.0.0/8", "10.0.0.0/99"], "secret": {"field": "a b"}});
+    assert_eq!(
+        found(wrong),
+        [
+            "purge.networks[1]: \"10.0.0.0/99\" is not a network: 10.0.0.0/8",
+            "purge.secret.field: is not the name of a field",
+            "purge.secret.value: must have at least 16 characters",
+        ]
+    );
+    assert!(found(json!({"networks": ["::1/128", "127.0.0.1/32"]})).is_empty());
+    let shared = json!({"role": "cache", "shared": {"budget": "1MiB", "max_entry": "1MiB"}});
+    assert_eq!(errors(&shared), ["shared.budget: has no room for 8 entries of shared.max_entry"]);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use super::fill::Fill;
 use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
+use crate::coherence::{Filling, Tags, Validity};
 use crate::config::{Policy, Rule};
-use crate::entry::{DecodeError, Entry, Variants, decode};
+use crate::entry::{DecodeError, Entry, Variants, decode, decode_unsealed};
 use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
-use crate::http::key::{Key, write_key};
+use crate::http::key::{Key, MAX_KEY, write_key};
 use crate::http::percent::normalise;
 use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
@@ -24,20 +25,35 @@ closed_enum! {
     pub enum Level {
         /// The worker's store.
         L1 => "l1",
+        /// The store that the process's workers share.
+        Shared => "shared",
         /// Redis.
         L2 => "l2",
+    }
+}
+
+impl Level {
+    /// What a fresh response on this level is to L1, and to the request.
+    const fn fresh(self) -> (L1Lookup, Outcome) {
+        match self {
+            Self::L1 => (L1Lookup::Hit, Outcome::L1Hit),
+            Self::Shared => (L1Lookup::Shared, Outcome::SharedHit),
+            Self::L2 => (L1Lookup::Miss, Outcome::L2Hit),
+        }
     }
 }
 
 /// What to do with a request.
 #[derive(Debug)]
 pub enum Begin {
-    /// Answer it with this entry as it is; the time, in ms since the epoch.
-    Hit(Rc<Entry>, u64),
+    /// Answer it with this entry as it is, found on this level; the time, in ms since the epoch.
+    Hit(Rc<Entry>, Level, u64),
     /// Answer it with this entry, as the request wants it.
     Serve(Box<Exchange>, Found),
     /// Tell it that nothing is stored: it does not want anything else.
     OnlyIfCached,
+    /// Purge what it says. Its fields.
+    Purge(Vec<u8>),
     /// Pass it through.
     Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
@@ -91,8 +107,10 @@ pub struct Exchange {
     pub(super) stored: Option<Rc<Entry>>,
     /// Whether L2 has nothing under the hash that was looked up last.
     pub(super) absent: bool,
-    /// The resource's generation when it was asked for.
-    pub(super) generation: u16,
+    /// What its response depends on, as far as that is known.
+    pub(super) tags: Tags,
+    /// The epoch of the process from which on the response is valid.
+    pub(super) epoch: u64,
     /// When the origin was asked, in ms since the epoch.
     pub(super) asked_ms: u64,
     /// Whether the origin was asked whether `stored` is still good.
@@ -106,12 +124,14 @@ pub struct Exchange {
 
 impl Exchange {
     /// Decides what to do with a request; `block` are its fields, and `ended` says that no body
-    /// follows. The time is asked for only if something is stored.
+    /// follows. The time is asked for only if something is stored, and `tier`, which gives what the
+    /// process's workers share under a hash, only if this one has nothing.
     pub fn begin(
         policy: &Rc<Policy>,
         block: Vec<u8>,
         ended: bool,
         now_ms: impl Fn() -> u64,
+        tier: impl Fn(u128) -> Option<Vec<u8>>,
         worker: &mut Worker,
     ) -> Begin {
         let head = RequestHead::read(Fields::new(&block));
@@ -129,27 +149,48 @@ impl Exchange {
                 worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
                 return Begin::OnlyIfCached;
             }
+            if head.method == b"PURGE" && policy.purge.is_some() {
+                return Begin::Purge(block);
+            }
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));
-            return Begin::Bypass(reason, Invalidation::of(policy, &head));
+            let rule = Rc::clone(rule);
+            return Begin::Bypass(reason, Invalidation::of(policy, &rule, block));
         }
-        let stored = (policy.l1_budget > 0).then(|| worker.l1.get(&worker.key)).flatten().cloned();
-        if let Some(entry) = &stored
+        let text = std::mem::take(&mut worker.key);
+        let of_l1 = (policy.l1_budget > 0).then(|| worker.stored(&text, &now_ms)).flatten();
+        let of_l1 = of_l1.map(|entry| (entry, Level::L1, now_ms()));
+        let mut key = None;
+        let stored = match of_l1 {
+            Some((entry, level, now_ms)) if entry.is_fresh(now_ms) => Some((entry, level, now_ms)),
+            of_l1 => {
+                let key = key.insert(Key::new(&text));
+                let known = of_l1.as_ref().map(|(entry, ..)| &**entry);
+                let found = shared(policy, key, known, &now_ms, &tier, worker);
+                found.map(|entry| (entry, Level::Shared, now_ms())).or(of_l1)
+            }
+        };
+        worker.key = text;
+        if let Some((entry, level, now_ms)) = &stored
             && head.has.nothing_special()
             && !entry.meta().variants
+            && entry.is_fresh(*now_ms)
         {
-            let now_ms = now_ms();
-            if entry.is_fresh(now_ms) {
-                worker.counters.count(Counter::L1(L1Lookup::Hit));
-                worker.counters.count(Counter::Request(Outcome::L1Hit));
-                return Begin::Hit(Rc::clone(entry), now_ms);
-            }
+            let (found, outcome) = level.fresh();
+            worker.counters.count(Counter::L1(found));
+            worker.counters.count(Counter::Request(outcome));
+            return Begin::Hit(Rc::clone(entry), *level, *now_ms);
         }
-        let key = Key::new(&worker.key);
+        let key = key.unwrap_or_else(|| Key::new(&worker.key));
+        let mut tags = Tags::of_resource(key.as_bytes());
+        let (query, fields) = (query.unwrap_or_default(), head.fields);
+        let with = Filling { path: &worker.path, query, fields, request: None, response: None };
+        rule.tags.iter().for_each(|template| template.fill(&with, &mut tags));
         let mut exchange = Box::new(Self {
             policy: Rc::clone(policy),
             rule: Rc::clone(rule),
-            generation: worker.generations.of(key.hash()),
+            tags,
+            epoch: worker.generations.epoch(),
             key,
             record: None,
             variant: None,
@@ -165,12 +206,11 @@ impl Exchange {
             is_head: head.method == b"HEAD",
             request: block,
         });
-        if let Some(entry) = stored {
-            let now_ms = now_ms();
-            if let Some(found) = exchange.found_in_l1(entry, now_ms, worker) {
-                worker.counters.count(Counter::L1(L1Lookup::Hit));
-                return Begin::Serve(exchange, found);
-            }
+        if let Some((entry, level, now_ms)) = stored
+            && let Some(found) = exchange.found_in_l1(entry, level, now_ms, &tier, worker)
+        {
+            worker.counters.count(Counter::L1(found.level.fresh().0));
+            return Begin::Serve(exchange, found);
         }
         worker.counters.count(Counter::L1(match exchange.stored {
             Some(_) => L1Lookup::Stale,
@@ -224,17 +264,27 @@ impl Exchange {
 
     /// Whether a write made the resource stale since it was asked for.
     pub(super) fn is_overtaken(&self, worker: &Worker) -> bool {
-        worker.generations.of(self.key.hash()) != self.generation
+        worker.generations.validity(self.tags.as_slice(), self.epoch) != Validity::Current
     }
 
     /// L1 has `entry` for the resource.
-    fn found_in_l1(&mut self, entry: Rc<Entry>, now_ms: u64, worker: &mut Worker) -> Option<Found> {
+    fn found_in_l1(
+        &mut self,
+        entry: Rc<Entry>,
+        level: Level,
+        now_ms: u64,
+        tier: impl Fn(u128) -> Option<Vec<u8>>,
+        worker: &mut Worker,
+    ) -> Option<Found> {
         if !entry.meta().variants {
-            return self.consider(entry, now_ms, Level::L1, worker);
+            return self.consider(entry, now_ms, level, worker);
         }
         self.select(entry, now_ms);
         let variant = self.variant.as_ref()?;
-        let entry = Rc::clone(worker.l1.get(variant.as_bytes())?);
+        let Some(entry) = worker.stored(variant.as_bytes(), || now_ms) else {
+            let entry = shared(&self.policy, variant, None, || now_ms, tier, worker)?;
+            return self.consider(entry, now_ms, Level::Shared, worker);
+        };
         self.consider(entry, now_ms, Level::L1, worker)
     }
 
@@ -271,8 +321,7 @@ impl Exchange {
             return None;
         }
         let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
-            Reuse::Fresh if level == Level::L1 => (Outcome::L1Hit, false),
-            Reuse::Fresh => (Outcome::L2Hit, false),
+            Reuse::Fresh => (level.fresh().1, false),
             Reuse::Stale => (Outcome::StaleHit, false),
             // Without a way to fetch and store it meanwhile, it is fetched now.
             Reuse::Refresh if self.policy.origin.is_some() && !self.asked().no_store => {
@@ -301,15 +350,17 @@ impl Exchange {
     }
 
     /// L2 had `bytes` for the hash.
-    pub fn found_in_l2(&mut self, bytes: &[u8], now_ms: u64, worker: &mut Worker) -> FromL2 {
-        if self.is_overtaken(worker) {
-            worker.counters.count(Counter::L2(L2Lookup::Stale));
-            return FromL2::Forward;
-        }
+    pub fn found_in_l2(
+        &mut self,
+        bytes: &[u8],
+        scope: u64,
+        now_ms: u64,
+        worker: &mut Worker,
+    ) -> FromL2 {
         let key = self.variant.as_ref().unwrap_or(&self.key);
         let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
-        let entry = match decode(bytes, key, max) {
-            Ok(entry) => Rc::new(entry),
+        let (entry, stamp) = match decode(bytes, key, max) {
+            Ok(found) => found,
             // Another variant has taken the place since.
             Err(DecodeError::OtherKey) if self.variant.is_some() => {
                 worker.counters.count(Counter::L2(L2Lookup::Miss));
@@ -321,6 +372,20 @@ impl Exchange {
                 return FromL2::Forward;
             }
         };
+        // The route may name more tags by now than when it was stored.
+        let tags = self.tags.as_slice().iter().chain(entry.tags()).copied();
+        let tags: Tags = tags.collect();
+        let epoch = worker.generations.epoch();
+        let validity = worker.generations.admits(scope, stamp, tags.as_slice());
+        let entry = entry.with_tags(tags.as_slice().into(), epoch);
+        let entry = Rc::new(match validity {
+            Validity::Current => entry,
+            Validity::Stale => entry.outdated(now_ms, epoch),
+            Validity::Invalid => {
+                worker.counters.count(Counter::L2(L2Lookup::Invalid));
+                return FromL2::Forward;
+            }
+        });
         // What L1 has may be on its way to L2 still, or never got there: what is there is then older.
         let received = |entry: &Rc<Entry>| entry.meta().stored_ms;
         let is_older = match &self.variant {
@@ -335,10 +400,10 @@ impl Exchange {
             return self.found_record(&entry, now_ms, worker);
         }
         // What came into L1 meanwhile may be younger (RFC 9111, 4).
-        let of_now = worker.l1.get(entry.key().as_bytes()).filter(|known| {
+        let of_now = worker.stored(entry.key().as_bytes(), || now_ms).filter(|known| {
             !known.meta().variants && known.is_fresh(now_ms) && received(known) > received(&entry)
         });
-        if let Some(known) = of_now.cloned() {
+        if let Some(known) = of_now {
             worker.counters.count(Counter::L2(L2Lookup::Stale));
             return match self.consider(known, now_ms, Level::L1, worker) {
                 Some(found) => FromL2::Serve(found),
@@ -367,7 +432,7 @@ impl Exchange {
             worker.counters.count(Counter::L2(L2Lookup::Miss));
             return FromL2::Forward;
         };
-        let known = worker.l1.get(variant.as_bytes()).cloned();
+        let known = worker.stored(variant.as_bytes(), || now_ms);
         match known.and_then(|entry| self.consider(entry, now_ms, Level::L1, worker)) {
             Some(found) => FromL2::Serve(found),
             None => FromL2::AskAgain,
@@ -388,6 +453,33 @@ impl Exchange {
         worker.counters.count(Counter::L2(L2Lookup::Error));
         worker.counters.count(Counter::L2Error(error));
     }
+}
+
+/// What the process's workers share under a key, if it is valid and younger than what this one has. It
+/// goes into this one's own store.
+fn shared(
+    policy: &Policy,
+    key: &Key,
+    known: Option<&Entry>,
+    now_ms: impl FnOnce() -> u64,
+    tier: impl Fn(u128) -> Option<Vec<u8>>,
+    worker: &mut Worker,
+) -> Option<Rc<Entry>> {
+    let bytes = policy.tier.as_ref().and_then(|_| tier(key.hash()))?;
+    let (entry, stamp) = decode_unsealed(&bytes, key, policy.max_fill() + MAX_KEY).ok()?;
+    let is_older = known.is_some_and(|known| known.meta().stored_ms >= entry.meta().stored_ms);
+    if stamp.incarnation != policy.tagging || is_older {
+        return None;
+    }
+    let tags = entry.tags().into();
+    let entry = entry.with_tags(tags, stamp.number);
+    let entry = match worker.generations.validity(entry.tags(), entry.epoch()) {
+        Validity::Current => Rc::new(entry),
+        Validity::Stale => Rc::new(entry.outdated(now_ms(), worker.generations.epoch())),
+        Validity::Invalid => return None,
+    };
+    super::keep_here(policy, &entry, worker);
+    Some(entry)
 }
 
 /// Whether a request is for the cache at all.

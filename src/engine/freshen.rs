@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::origin::meta;
 use super::{Worker, keep};
+use crate::coherence::Tags;
 use crate::entry::{Entry, Meta, Variants};
 use crate::http::etag::EntityTag;
 use crate::http::fields::{Fields, FieldsBuf};
@@ -32,7 +33,7 @@ impl Exchange {
             !EntityTag::of(stored.fields()).is_some_and(|old| old.is_weakly(new))
         });
         if other {
-            worker.invalidate(&self.key, stored.key());
+            worker.invalidate(&self.key);
         }
         (Rc::clone(stored), false)
     }
@@ -67,7 +68,9 @@ impl Exchange {
         let own_etag = stored.meta().own_etag;
         let meta = Meta { own_etag, ..meta };
         let entry = Entry::new(meta, stored.key().clone(), block.clone(), stored.body().into());
-        let entry = Rc::new(entry);
+        let tags = self.tags.as_slice().iter().chain(stored.tags()).copied();
+        let tags: Tags = tags.collect();
+        let entry = Rc::new(entry.with_tags(tags.as_slice().into(), self.epoch));
         match found {
             Ok(_) => {
                 keep(&self.policy, &entry, worker);
@@ -75,7 +78,7 @@ impl Exchange {
                 self.renew_record(entry.useful_until_ms(), now_ms, worker);
             }
             Err(reason) if reason.is_of_the_response() => {
-                worker.invalidate(&self.key, stored.key());
+                worker.invalidate(&self.key);
             }
             Err(_) => {}
         }
@@ -106,9 +109,7 @@ impl Exchange {
         now_ms: u64,
         worker: &mut Worker,
     ) -> Result<(), NotStored> {
-        if self.is_overtaken(worker) {
-            return Err(NotStored::Overtaken);
-        }
+        self.may_store(worker)?;
         let Some(names) = self.names(updated)? else { return Ok(()) };
         let record = self.record(now_ms, worker);
         let known = record.and_then(|record| Variants::read(record.body()));
@@ -136,10 +137,10 @@ impl Exchange {
             if validation::head_agrees(Fields::new(&known), len, head.fields) {
                 self.freshen(stored, head, now_ms, worker);
             } else {
-                worker.invalidate(&self.key, stored.key());
+                worker.invalidate(&self.key);
             }
         } else if !of_head && replaces {
-            worker.invalidate(&self.key, stored.key());
+            worker.invalidate(&self.key);
         }
     }
 }

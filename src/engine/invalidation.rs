@@ -1,12 +1,15 @@
-//! What a successful unsafe request makes stale (RFC 9111, 4.4): its own target, and what `Location`
-//! and `Content-Location` name of the same origin.
+//! What a request that is no read makes stale: what its route says, and (RFC 9111, 4.4) its own target
+//! and what `Location` and `Content-Location` name of the same origin.
 
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::Worker;
-use crate::config::Policy;
+use crate::coherence::{Bump, Filling, Tag, Tags, Template};
+use crate::config::{Policy, Rule};
 use crate::http::fields::Fields;
-use crate::http::key::{Key, write_key};
+use crate::http::key::write_key;
 use crate::http::percent::normalise;
 use crate::http::request::RequestHead;
 use crate::http::uri;
@@ -16,56 +19,330 @@ use crate::observe::Counter;
 const SAFE: [&[u8]; 8] =
     [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"];
 
-/// An unsafe request on its way.
+/// A write on its way.
 #[derive(Debug)]
 pub struct Invalidation {
     policy: Rc<Policy>,
-    scheme: Box<[u8]>,
-    authority: Box<[u8]>,
-    target: Box<[u8]>,
+    rule: Rc<Rule>,
+    /// Its head's fields.
+    head: Vec<u8>,
+    request: Body,
+    response: Body,
+    /// Whether the origin has answered.
+    answered: bool,
+}
+
+/// A body that may name tags.
+#[derive(Debug)]
+enum Body {
+    /// Nothing in it counts.
+    Unwanted,
+    /// So much of it has come.
+    Copied(Vec<u8>),
+    /// It is too long, or could not be copied.
+    Unknown,
+}
+
+impl Body {
+    const fn new(wanted: bool) -> Self {
+        if wanted { Self::Copied(Vec::new()) } else { Self::Unwanted }
+    }
+
+    const fn is_wanted(&self) -> bool {
+        matches!(self, Self::Copied(_))
+    }
+
+    fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) {
+        let Self::Copied(body) = self else { return };
+        match data.filter(|data| data.len() <= most.saturating_sub(body.len())) {
+            Some(data) => body.extend_from_slice(&data),
+            None => *self = Self::Unknown,
+        }
+    }
+
+    fn json(&self) -> Option<Value> {
+        match self {
+            Self::Copied(body) => serde_json::from_slice(body).ok(),
+            Self::Unwanted | Self::Unknown => None,
+        }
+    }
 }
 
 impl Invalidation {
-    /// What a request may make stale; none if its method is safe. Unknown methods are not.
-    pub(super) fn of(policy: &Rc<Policy>, head: &RequestHead<'_>) -> Option<Box<Self>> {
-        (!SAFE.contains(&head.method) && head.target.starts_with(b"/")).then(|| {
+    /// What a request may make stale; none if it changes nothing. Unknown methods do. `head` are its
+    /// fields.
+    pub(super) fn of(policy: &Rc<Policy>, rule: &Rc<Rule>, head: Vec<u8>) -> Option<Box<Self>> {
+        let read = RequestHead::read(Fields::new(&head));
+        let writes = &rule.writes;
+        let changes = !SAFE.contains(&read.method) || !writes.invalidates.is_empty();
+        (changes && !writes.safe && read.target.starts_with(b"/")).then(|| {
             Box::new(Self {
                 policy: Rc::clone(policy),
-                scheme: head.scheme.into(),
-                authority: head.authority.into(),
-                target: head.target.into(),
+                rule: Rc::clone(rule),
+                request: Body::new(writes.needs_request()),
+                response: Body::new(writes.needs_response()),
+                answered: false,
+                head,
             })
         })
     }
 
-    /// The response's head arrived: unless it tells of an error, what it makes stale is forgotten.
-    pub fn respond(&self, status: u16, fields: Fields<'_>, worker: &mut Worker) {
+    /// Whether chunks of the request's body are wanted.
+    #[must_use]
+    pub const fn wants_request(&self) -> bool {
+        self.request.is_wanted()
+    }
+
+    /// A chunk of the request's body; none if it could not be copied.
+    pub fn request_chunk(&mut self, data: Option<Vec<u8>>) {
+        self.request.chunk(data, self.policy.coherence.max_body);
+    }
+
+    /// Whether chunks of the response's body are wanted.
+    #[must_use]
+    pub const fn wants_response(&self) -> bool {
+        self.answered && self.response.is_wanted()
+    }
+
+    /// A chunk of the response's body; none if it could not be copied.
+    pub fn response_chunk(&mut self, data: Option<Vec<u8>>) {
+        self.response.chunk(data, self.policy.coherence.max_body);
+    }
+
+    /// The response's head arrived: what is known to be stale by it is so from now on.
+    pub fn respond(&mut self, status: u16, fields: Fields<'_>, now_ms: u64, worker: &mut Worker) {
+        self.answered = true;
+        let request = self.request.json();
+        if matches!(status, 400..=407 | 409..=499) || self.is_read(request.as_ref()) {
+            self.response = Body::Unwanted;
+            return;
+        }
+        // An error may have come after the change; and one of a gateway before it.
+        let is_unknown = matches!(status, 408 | 502..=504);
+        let mut tags = Tags::default();
+        self.targets(status, fields, worker, &mut tags);
+        self.named(|template| !template.needs_response(), request.as_ref(), None, &mut tags);
+        self.bump(tags, is_unknown, now_ms, worker);
+    }
+
+    /// The response has ended, or its stream has gone, perhaps before an answer came: the origin may
+    /// then carry the request out still.
+    pub fn end(mut self, now_ms: u64, worker: &mut Worker) {
+        let request = self.request.json();
+        let is_unknown = !self.answered;
+        if is_unknown {
+            self.respond(504, Fields::new(&[]), now_ms, worker);
+        }
+        if matches!(self.response, Body::Unwanted) {
+            return;
+        }
+        let response = self.response.json();
+        let mut tags = Tags::default();
+        self.named(Template::needs_response, request.as_ref(), response.as_ref(), &mut tags);
+        self.bump(tags, is_unknown, now_ms, worker);
+    }
+
+    /// Whether the body says that the request changes nothing.
+    fn is_read(&self, request: Option<&Value>) -> bool {
+        let Some((pointer, text)) = &self.rule.writes.when else { return false };
+        let Some(document) = request else { return false };
+        let mut is_read = false;
+        pointer.visit(document, &mut |value| {
+            is_read = value.as_str().is_some_and(|found| !found.contains(&**text));
+            is_read
+        });
+        is_read
+    }
+
+    /// The tags that the route's templates make, of those that are `wanted`.
+    fn named(
+        &self,
+        wanted: impl Fn(&Template) -> bool,
+        request: Option<&Value>,
+        response: Option<&Value>,
+        tags: &mut Tags,
+    ) {
+        let head = RequestHead::read(Fields::new(&self.head));
+        let (target, query) = head.path_and_query();
+        let (query, fields) = (query.unwrap_or_default(), head.fields);
+        let mut path = Vec::new();
+        normalise(&mut path, target);
+        let with = Filling { path: &path, query, fields, request, response };
+        let templates = self.rule.writes.invalidates.iter();
+        templates.filter(|template| wanted(template)).for_each(|t| t.fill(&with, tags));
+    }
+
+    /// The resources that the request and its response name.
+    fn targets(&self, status: u16, fields: Fields<'_>, worker: &mut Worker, tags: &mut Tags) {
+        let head = RequestHead::read(Fields::new(&self.head));
+        if SAFE.contains(&head.method) {
+            return;
+        }
+        tags.extend(self.resource(&head, head.target, worker));
         if !(200..400).contains(&status) {
             return;
         }
-        self.forget(&self.target, worker);
         for name in [&b"location"[..], b"content-location"] {
-            let (scheme, authority) = (&self.scheme, &self.authority);
             let named = fields.get(name);
-            let named = named.and_then(|r| uri::same_origin(scheme, authority, &self.target, r));
-            if let Some(target) = named.filter(|target| **target != *self.target) {
-                self.forget(&target, worker);
-            }
+            let named =
+                named.and_then(|to| uri::same_origin(head.scheme, head.authority, head.target, to));
+            tags.extend(named.and_then(|target| self.resource(&head, &target, worker)));
         }
     }
 
-    fn forget(&self, target: &[u8], worker: &mut Worker) {
-        let (scheme, authority) = (&self.scheme, &self.authority);
+    /// The tag of the resource at `target`; none if it has no key, for then nothing of it is stored.
+    fn resource(&self, of: &RequestHead<'_>, target: &[u8], worker: &mut Worker) -> Option<Tag> {
+        let (scheme, authority) = (of.scheme, of.authority);
         let head = RequestHead { scheme, authority, target, ..RequestHead::default() };
         let (path, query) = head.path_and_query();
         worker.path.clear();
         normalise(&mut worker.path, path);
         let rule = self.policy.rule(b"GET", &worker.path, query.unwrap_or_default());
-        // What has no key is not stored.
-        if write_key(&mut worker.key, &head, &worker.path, &self.policy.key, &rule.query).is_ok() {
-            let key = Key::new(&worker.key);
-            worker.counters.count(Counter::Invalidation);
-            worker.invalidate(&key, &key);
+        write_key(&mut worker.key, &head, &worker.path, &self.policy.key, &rule.query).ok()?;
+        Some(Tag::named(&worker.key))
+    }
+
+    fn bump(&self, tags: Tags, is_unknown: bool, now_ms: u64, worker: &mut Worker) {
+        worker.counters.add(Counter::Invalidation, tags.as_slice().len() as u64);
+        let guard_ms = self.policy.coherence.guard_ms;
+        let uncertain_until_ms = if is_unknown { now_ms.saturating_add(guard_ms) } else { 0 };
+        worker.generations.bump(Bump { tags, soft: false, uncertain_until_ms });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coherence::Validity;
+    use crate::config::load;
+    use crate::http::fields::block;
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn policy() -> Rc<Policy> {
+        let config = json!({
+            "role": "cache",
+            "coherence": {"max_body": "100B"},
+            "routes": [
+                {"path": "/g/{gid}", "methods": ["PUT"], "invalidates": ["games", "game:{gid}"]},
+                {"path": "/e", "methods": ["POST"], "invalidates":
+                    ["game:{request:/gid|any}", "event:{response:/id|any}"]},
+                {"path": "/graphql", "methods": ["POST"], "invalidates": ["games"],
+                    "when": {"request": "/query", "contains": "mutation"}},
+                {"path": "/search", "methods": ["POST"], "safe": true},
+            ],
+        });
+        Rc::new(load(config.to_string().as_bytes()).unwrap())
+    }
+
+    fn write(method: &str, path: &str) -> Option<Box<Invalidation>> {
+        let policy = policy();
+        let rule = policy.rule(method.as_bytes(), path.as_bytes(), b"");
+        let fields = block(&[(":method", method), (":path", path), (":authority", "a")]);
+        Invalidation::of(&policy, rule, fields.into())
+    }
+
+    /// Which of these names are stale after `act`.
+    fn stale(names: &[&'static str], act: impl FnOnce(&mut Worker)) -> Vec<&'static str> {
+        let mut worker = Worker::new(1);
+        let epoch = worker.generations.epoch();
+        act(&mut worker);
+        let is_stale = |name: &&&'static str| {
+            let tag = [Tag::named(name.as_bytes())];
+            worker.generations.validity(&tag, epoch) == Validity::Invalid
+        };
+        names.iter().filter(is_stale).copied().collect()
+    }
+
+    const NONE: Fields<'static> = Fields::new(&[]);
+
+    #[test]
+    fn a_route_names_what_its_writes_make_stale() {
+        let names = ["games", "game:7", "game:8", "://a/g/7"];
+        for (status, expected) in [
+            (200, &["games", "game:7", "://a/g/7"][..]),
+            (500, &["games", "game:7", "://a/g/7"]),
+            (408, &["games", "game:7", "://a/g/7"]),
+            (404, &[]),
+            (422, &[]),
+        ] {
+            let found = stale(&names, |worker| {
+                let mut write = write("PUT", "/g/007").unwrap();
+                write.respond(status, NONE, 1_000, worker);
+                assert!(!write.wants_response());
+            });
+            let own = |name: &&&str| **name != "://a/g/7";
+            let expected: Vec<_> = expected.iter().filter(own).copied().collect();
+            assert_eq!(found, expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn bodies_name_tags_and_what_cannot_be_read_has_a_stand_in() {
+        let names = ["game:7", "game:any", "event:9", "event:any"];
+        let long = format!("{{\"gid\": 7, \"x\": \"{}\"}}", "x".repeat(100));
+        for (request, response, expected) in [
+            ("{\"gid\": 7}", Some("{\"id\": 9}"), ["game:7", "event:9"]),
+            ("{\"gid\": ", Some("{}"), ["game:any", "event:any"]),
+            (&long, Some("[]"), ["game:any", "event:any"]),
+            ("{\"gid\": \"7\"}", None, ["game:7", "event:any"]),
+        ] {
+            let found = stale(&names, |worker| {
+                let mut write = write("POST", "/e").unwrap();
+                assert!(write.wants_request() && !write.wants_response());
+                write.request_chunk(Some(request.as_bytes()[..5].to_vec()));
+                write.request_chunk(Some(request.as_bytes()[5..].to_vec()));
+                write.respond(500, NONE, 1_000, worker);
+                assert!(write.wants_response());
+                write.response_chunk(response.map(|text| text.as_bytes().to_vec()));
+                write.end(1_000, worker);
+            });
+            assert_eq!(found, expected, "{request}");
+        }
+        let found = stale(&names, |worker| {
+            let mut write = write("POST", "/e").unwrap();
+            write.request_chunk(Some(b"{\"gid\": 7}".to_vec()));
+            write.respond(400, NONE, 1_000, worker);
+            assert!(!write.wants_response());
+            write.end(1_000, worker);
+        });
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn a_write_of_unknown_outcome_may_come_true_for_a_while() {
+        for (status, uncertain) in [(None, true), (Some(504), true), (Some(500), false)] {
+            let found = stale(&["games", "game:7"], |worker| {
+                let mut write = write("PUT", "/g/7").unwrap();
+                if let Some(status) = status {
+                    write.respond(status, NONE, 1_000, worker);
+                }
+                write.end(1_000, worker);
+                let tag = [Tag::named(b"game:7")];
+                assert_eq!(worker.generations.is_uncertain(&tag, 5_999), uncertain, "{status:?}");
+                assert!(!worker.generations.is_uncertain(&tag, 6_000));
+            });
+            assert_eq!(found, ["games", "game:7"]);
+        }
+    }
+
+    #[test]
+    fn reads_by_other_methods_change_nothing() {
+        assert!(write("POST", "/search").is_none() && write("GET", "/g/7").is_none());
+        for (body, changes) in [
+            ("{\"query\": \"{games{gid}}\"}", false),
+            ("{\"query\": \"mutation{x}\"}", true),
+            ("{\"query\": 7}", true),
+            ("{}", true),
+            ("query{games}", true),
+        ] {
+            let found = stale(&["games"], |worker| {
+                let mut write = write("POST", "/graphql").unwrap();
+                write.request_chunk(Some(body.as_bytes().to_vec()));
+                write.respond(200, NONE, 1_000, worker);
+            });
+            assert_eq!(!found.is_empty(), changes, "{body}");
         }
     }
 }

@@ -3,9 +3,9 @@
 mod exchange;
 mod fill;
 mod freshen;
-mod generations;
 mod invalidation;
 mod origin;
+mod purge;
 mod refresh;
 mod refused;
 mod worker;
@@ -13,6 +13,7 @@ mod worker;
 pub use exchange::{Begin, Exchange, Found, FromL2, Level};
 pub use invalidation::Invalidation;
 pub use origin::Respond;
+pub use purge::{Purged, purge};
 pub use worker::{Worker, Write};
 
 use std::rc::Rc;
@@ -28,6 +29,8 @@ closed_enum! {
     pub enum Outcome {
         /// Answered from the worker's store.
         L1Hit => "l1_hit",
+        /// Answered from the store that the process's workers share.
+        SharedHit => "shared_hit",
         /// Answered from Redis.
         L2Hit => "l2_hit",
         /// Answered with a stale response that the client or the response itself allows.
@@ -50,7 +53,7 @@ impl Outcome {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::L1Hit | Self::L2Hit => "HIT",
+            Self::L1Hit | Self::SharedHit | Self::L2Hit => "HIT",
             Self::StaleHit | Self::StaleIfError => "STALE",
             Self::Revalidated => "REVALIDATED",
             Self::OnlyIfCached | Self::Miss => "MISS",
@@ -96,8 +99,16 @@ impl From<KeyRefusal> for Bypass {
     }
 }
 
-/// Puts an entry into L1, if it is for it.
+/// Puts an entry into L1, and offers it to the other workers.
 fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
+    if policy.tier.is_some() {
+        worker.shares.push(Rc::clone(entry));
+    }
+    keep_here(policy, entry, worker);
+}
+
+/// Puts an entry into the worker's store, if it is for it.
+fn keep_here(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
     if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
         // What it replaces is not the answer any more.
         worker.l1.remove(entry.key().as_bytes());

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
-use crate::entry::{Entry, Meta, Variants};
+use crate::coherence::{Tag, Tags};
+use crate::entry::{Entry, MAX_TAGS, Meta, Variants};
 use crate::http::cache_status::{Forward, Forwarded};
 use crate::http::conditional::Conditions;
 use crate::http::fields::Fields;
@@ -44,10 +45,11 @@ impl Exchange {
         mut change: impl FnMut(&[u8], Option<&[u8]>),
     ) {
         self.asked_ms = now_ms;
-        if self.is_overtaken(worker) {
-            (self.stored, self.record, self.variant) = (None, None, None);
-            self.generation = worker.generations.of(self.key.hash());
+        self.stored = self.stored.take().filter(|entry| worker.may_use(entry));
+        if self.record.as_ref().is_some_and(|record| !worker.may_use(record)) {
+            (self.record, self.variant) = (None, None);
         }
+        self.epoch = worker.generations.epoch();
         // What the key says is what the origin must see.
         let head = self.head();
         if let Some(target) = self.rule.query.normalised_target(head.target) {
@@ -99,6 +101,7 @@ impl Exchange {
         out: &mut Vec<u8>,
     ) -> Respond {
         let head = ResponseHead::read(fields, &self.policy.targets);
+        self.tag_by(fields);
         let mut told = Forwarded::new(self.why, head.status);
         if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {
             self.count(outcome, worker);
@@ -133,6 +136,15 @@ impl Exchange {
         Respond::Pass
     }
 
+    /// Takes the tags that the response names.
+    fn tag_by(&mut self, fields: Fields<'_>) {
+        let names = &self.policy.tag_fields;
+        for (_, value) in fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name)) {
+            // One too many, and it is not stored.
+            self.tags.extend(Tag::list(value).take(MAX_TAGS + 1));
+        }
+    }
+
     fn count(&self, outcome: Outcome, worker: &mut Worker) {
         worker.counters.count(if self.refreshes.is_some() {
             Counter::Refresh
@@ -158,7 +170,7 @@ impl Exchange {
         let error = matches!(head.status, 500 | 502..=504)
             && self.why == Forward::Stale
             && wanted.no_cache.is_none()
-            && !self.is_overtaken(worker);
+            && worker.may_use(&stored);
         let hidden = error && stored.may_hide_an_error(now_ms, wanted.stale_if_error);
         hidden.then_some((stored, Outcome::StaleIfError, false))
     }
@@ -185,9 +197,7 @@ impl Exchange {
         if !framed && !self.policy.store_unframed {
             return Err(NotStored::Unframed);
         }
-        if self.is_overtaken(worker) {
-            return Err(NotStored::Overtaken);
-        }
+        self.may_store(worker)?;
         let names = self.names(head)?;
         if let Some(names) = &names {
             let normalisers = &self.policy.normalisers;
@@ -201,6 +211,21 @@ impl Exchange {
         let meta = meta(&found, head.status, now_ms);
         let block = worker.fields.to_block();
         Fill::new(meta, block, names, head.content_length, limits, worker)
+    }
+
+    /// Whether nothing made the resource stale since it was asked for, or may do so still.
+    pub(super) fn may_store(&self, worker: &Worker) -> Result<(), NotStored> {
+        let tags = self.tags.as_slice();
+        if tags.len() > MAX_TAGS {
+            Err(NotStored::TooManyTags)
+        } else if self.is_overtaken(worker) {
+            Err(NotStored::Overtaken)
+        } else if worker.generations.is_uncertain(tags, self.asked_ms) {
+            // Asked while the write could be carried out still: before it, the answer is overtaken.
+            Err(NotStored::Uncertain)
+        } else {
+            Ok(())
+        }
     }
 
     /// The request fields that a response varies by, here.
@@ -283,10 +308,11 @@ impl Exchange {
             // One from the future says nothing: the clock was set back.
             !meta.variants && meta.stored_ms > now_ms && !known.is_from_future(now_ms)
         };
-        if worker.l1.get(key.as_bytes()).is_some_and(younger) {
+        if worker.stored(key.as_bytes(), || now_ms).as_ref().is_some_and(younger) {
             return Err(NotStored::Overtaken);
         }
-        let entry = Rc::new(filled.into_entry(key));
+        let entry = filled.into_entry(key).with_tags(self.tags.as_slice().into(), self.epoch);
+        let entry = Rc::new(entry);
         keep(&self.policy, &entry, worker);
         worker.store(Rc::clone(&entry), !self.absent);
         worker.refused.forget(self.key.hash());
@@ -330,12 +356,15 @@ impl Exchange {
 
     /// The record of the resource's variants, if there is one.
     pub(super) fn record(&self, now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
-        let known = worker.l1.get(self.key.as_bytes()).or(self.record.as_ref())?;
-        (known.meta().variants && known.is_fresh(now_ms)).then(|| Rc::clone(known))
+        let known =
+            worker.stored(self.key.as_bytes(), || now_ms).or_else(|| self.record.clone())?;
+        (known.meta().variants && known.is_fresh(now_ms)).then_some(known)
     }
 
     fn keep_record(&self, variants: &Variants, now_ms: u64, until_ms: u64, worker: &mut Worker) {
+        let tags = Tags::of_resource(self.key.as_bytes());
         let record = variants.to_entry(&self.key, now_ms, until_ms);
+        let record = Rc::new(record.with_tags(tags.as_slice().into(), self.epoch));
         keep(&self.policy, &record, worker);
         worker.store(record, true);
     }

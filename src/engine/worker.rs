@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use hashbrown::HashSet;
 
-use super::generations::Generations;
 use super::refused::Refused;
+use crate::coherence::{Bump, Generations, Tag, Validity};
 use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
@@ -33,10 +33,12 @@ pub struct Worker {
     pub filling: usize,
     /// Changes for L2 not yet handed over.
     pub outbox: Vec<Write>,
+    /// Entries for the process's other workers, not yet handed over.
+    pub shares: Vec<Rc<Entry>>,
     /// Hashes of what is being fetched again while it is served stale.
     pub(super) refreshing: HashSet<u128>,
     /// What writes made stale.
-    pub(super) generations: Generations,
+    pub generations: Generations,
     /// Whose responses are not for storing.
     pub(super) refused: Refused,
     /// The normalised path of the request at hand.
@@ -56,6 +58,7 @@ impl Worker {
             counters: Counters::default(),
             filling: 0,
             outbox: Vec::new(),
+            shares: Vec::new(),
             refreshing: HashSet::new(),
             generations: Generations::default(),
             refused: Refused::default(),
@@ -70,11 +73,32 @@ impl Worker {
         self.outbox.push(Write::Store(entry, replaces));
     }
 
-    /// What is stored of the resource, under `key`, is not to be used again, nor what is being
-    /// fetched of it or asked of L2.
-    pub(super) fn invalidate(&mut self, resource: &Key, key: &Key) {
-        self.generations.bump(resource.hash());
-        self.forget(key);
+    /// Whether nothing has made an entry invalid since it was taken out.
+    pub(super) fn may_use(&self, entry: &Entry) -> bool {
+        self.generations.validity(entry.tags(), entry.epoch()) != Validity::Invalid
+    }
+
+    /// What L1 has under `key`, if nothing has made it invalid.
+    pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
+        let entry = Rc::clone(self.l1.get(key)?);
+        match self.generations.validity(entry.tags(), entry.epoch()) {
+            Validity::Current => Some(entry),
+            Validity::Stale => {
+                let entry = Rc::new(entry.outdated(now_ms(), self.generations.epoch()));
+                self.l1.insert(Rc::clone(&entry));
+                Some(entry)
+            }
+            Validity::Invalid => {
+                self.l1.remove(key);
+                None
+            }
+        }
+    }
+
+    /// What is stored of the resource, anywhere, is not to be used again, nor what is being fetched of it.
+    pub(super) fn invalidate(&mut self, resource: &Key) {
+        let tags = [Tag::named(resource.as_bytes())].into_iter().collect();
+        self.generations.bump(Bump { tags, ..Bump::default() });
     }
 
     /// What is stored under `key` is not to be used again.

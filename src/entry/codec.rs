@@ -3,12 +3,13 @@
 //! Little endian, all of it covered by the checksum:
 //! ```text
 //!  0  2  "TC"                 16  8  received, ms        36  4  key length
-//!  2  1  version (3)          24  8  fresh until, ms     40  4  fields length
+//!  2  1  version (4)          24  8  fresh until, ms     40  4  fields length
 //!  3  1  flags                32  4  age on arrival, s   44  4  body length
 //!  4  2  status               52  4  stale while         48  4  body length as packed
-//!  6  2  0                           revalidated, s      60     key, fields, packed body
-//!  8  8  xxh3 of bytes 16..,  56  4  stale if error, s
-//!        seeded with 0..8
+//!  6  2  number of tags              revalidated, s      60  8  stamp: incarnation
+//!  8  8  xxh3 of bytes 16..,  56  4  stale if error, s   68  8  stamp: number
+//!        seeded with 0..8                                76     tags (4 each), key, fields,
+//!                                                               packed body
 //! ```
 //! Whatever is not exactly this is an error, and the caller treats it as a miss.
 
@@ -17,12 +18,15 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Entry, Meta};
 use crate::closed_enum::closed_enum;
+use crate::coherence::{Stamp, Tag};
 use crate::http::fields::Fields;
 use crate::http::key::Key;
 
 const MAGIC: [u8; 2] = *b"TC";
-const VERSION: u8 = 3;
-const HEADER: usize = 60;
+const VERSION: u8 = 4;
+const HEADER: usize = 76;
+/// Tags of an entry, at most.
+pub const MAX_TAGS: usize = 128;
 
 const LZ4: u8 = 1;
 const NEVER_STALE: u8 = 2;
@@ -56,9 +60,20 @@ pub const fn encoded_len_limit(len: usize) -> usize {
     HEADER + len
 }
 
-/// Writes `entry`; a body of `compress_above` bytes or more is packed if that saves an eighth.
+/// Writes `entry`, valid as of `stamp`; a body of `compress_above` bytes or more is packed if that saves an eighth.
 #[must_use]
-pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
+pub fn encode(entry: &Entry, stamp: Stamp, compress_above: usize) -> Vec<u8> {
+    let mut out = encode_unsealed(entry, stamp, compress_above);
+    let sum = checksum(&out).unwrap_or_default().to_le_bytes();
+    if let Some(place) = out.get_mut(8..16) {
+        place.copy_from_slice(&sum);
+    }
+    out
+}
+
+/// As [`encode`], without the checksum: for memory that nobody else writes to.
+#[must_use]
+pub fn encode_unsealed(entry: &Entry, stamp: Stamp, compress_above: usize) -> Vec<u8> {
     let body = entry.body();
     let packed = (body.len() >= compress_above)
         .then(|| compress(body))
@@ -76,11 +91,15 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
     ];
     let flags = flags.iter().filter(|(on, _)| *on).fold(0, |flags, (_, flag)| flags | flag);
 
-    let mut out = Vec::with_capacity(HEADER + key.len() + fields.len() + stored.len());
+    let tags = entry.tags();
+    let len = size_of_val(tags) + key.len() + fields.len() + stored.len();
+    let mut out = Vec::with_capacity(HEADER + len);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, flags]);
     out.extend_from_slice(&meta.status.to_le_bytes());
-    out.extend_from_slice(&[0; 10]); // reserved, and the checksum's place
+    // Responses with more tags are not stored.
+    out.extend_from_slice(&u16::try_from(tags.len()).unwrap_or(u16::MAX).to_le_bytes());
+    out.extend_from_slice(&[0; 8]); // the checksum's place
     out.extend_from_slice(&meta.stored_ms.to_le_bytes());
     out.extend_from_slice(&meta.fresh_until_ms.to_le_bytes());
     out.extend_from_slice(&meta.age_s.to_le_bytes());
@@ -91,21 +110,39 @@ pub fn encode(entry: &Entry, compress_above: usize) -> Vec<u8> {
     for seconds in [meta.stale_while_revalidate_s, meta.stale_if_error_s] {
         out.extend_from_slice(&seconds.to_le_bytes());
     }
+    for number in [stamp.incarnation, stamp.number] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    tags.iter().for_each(|tag| out.extend_from_slice(&tag.bits().to_le_bytes()));
     for part in [key, fields, stored] {
         out.extend_from_slice(part);
-    }
-    let sum = checksum(&out).unwrap_or_default().to_le_bytes();
-    if let Some(place) = out.get_mut(8..16) {
-        place.copy_from_slice(&sum);
     }
     out
 }
 
-/// Reads an entry for `key`; one whose parts take more than `max` bytes is refused unpacked.
+/// Reads an entry for `key`, and as of when it is valid; one whose parts take more than `max` bytes is
+/// refused unpacked.
 ///
 /// # Errors
 /// Why the bytes are not such an entry.
-pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError> {
+pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<(Entry, Stamp), DecodeError> {
+    read(bytes, key, max, |bytes, head| checksum(bytes) == Some(u64_at(head, 8)))
+}
+
+/// As [`decode`], of bytes that [`encode_unsealed`] wrote.
+///
+/// # Errors
+/// Why the bytes are not such an entry.
+pub fn decode_unsealed(bytes: &[u8], key: &Key, max: usize) -> Result<(Entry, Stamp), DecodeError> {
+    read(bytes, key, max, |_, _| true)
+}
+
+fn read(
+    bytes: &[u8],
+    key: &Key,
+    max: usize,
+    is_whole: impl Fn(&[u8], &[u8]) -> bool,
+) -> Result<(Entry, Stamp), DecodeError> {
     let head = bytes.get(..HEADER).ok_or(DecodeError::Truncated)?;
     let flags = match head {
         [b'T', b'C', VERSION, flags @ 0..=ALL_FLAGS, ..] => *flags,
@@ -113,23 +150,26 @@ pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError>
     };
     let lengths = [36, 40, 44, 48].map(|at| u32_at(head, at) as usize);
     let [key_len, fields_len, body_len, packed_len] = lengths;
-    let said = [HEADER, key_len, fields_len, packed_len].into_iter().map(|n| n as u64).sum::<u64>();
+    let tags_len = usize::from(u16::from_le_bytes(array(head, 6))) * size_of::<Tag>();
+    let said = [HEADER, tags_len, key_len, fields_len, packed_len];
+    let said = said.into_iter().map(|n| n as u64).sum::<u64>();
     if said != bytes.len() as u64 {
         return Err(DecodeError::Truncated);
     }
-    if checksum(bytes) != Some(u64_at(head, 8)) {
+    if !is_whole(bytes, head) {
         return Err(DecodeError::Checksum);
     }
     if [key_len, fields_len, body_len].into_iter().map(|n| n as u64).sum::<u64>() > max as u64 {
         return Err(DecodeError::TooLarge);
     }
     let parts = bytes.get(HEADER..).unwrap_or_default();
+    let (tags, parts) = parts.split_at_checked(tags_len).unwrap_or_default();
     let (stored_key, parts) = parts.split_at_checked(key_len).unwrap_or_default();
     let (fields, packed) = parts.split_at_checked(fields_len).unwrap_or_default();
     if stored_key != key.as_bytes() {
         return Err(DecodeError::OtherKey);
     }
-    if !Fields::new(fields).is_sound() {
+    if tags_len > MAX_TAGS * size_of::<Tag>() || !Fields::new(fields).is_sound() {
         return Err(DecodeError::Malformed);
     }
     let body: Box<[u8]> = if flags & LZ4 == 0 {
@@ -157,7 +197,10 @@ pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<Entry, DecodeError>
         variants: flags & VARIANTS != 0,
         own_etag: flags & OWN_ETAG != 0,
     };
-    Ok(Entry::new(meta, key.clone(), fields.into(), body))
+    let (tags, _) = tags.as_chunks::<{ size_of::<Tag>() }>();
+    let tags = tags.iter().map(|bits| Tag::from_bits(u32::from_le_bytes(*bits))).collect();
+    let stamp = Stamp { incarnation: u64_at(head, 60), number: u64_at(head, 68) };
+    Ok((Entry::new(meta, key.clone(), fields.into(), body).with_tags(tags, 0), stamp))
 }
 
 fn checksum(bytes: &[u8]) -> Option<u64> {
@@ -183,22 +226,24 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    const STAMP: Stamp = Stamp { incarnation: u64::MAX, number: 7 };
+
     #[test]
     fn what_is_written_is_read() {
         for body in [&b""[..], b"{}", &[b'x'; 10_000]] {
             for compress_above in [0, 1_000, usize::MAX] {
                 let entry = sample("http://a/x", body);
-                let bytes = encode(&entry, compress_above);
+                let bytes = encode(&entry, STAMP, compress_above);
                 assert!(bytes.len() <= encoded_len_limit(entry.len()));
-                assert_eq!(decode(&bytes, &Key::new(b"http://a/x"), 20_000), Ok(entry));
+                assert_eq!(decode(&bytes, &Key::new(b"http://a/x"), 20_000), Ok((entry, STAMP)));
             }
         }
-        assert!(encode(&sample("k", &[b'x'; 10_000]), 100).len() < 500);
+        assert!(encode(&sample("k", &[b'x'; 10_000]), STAMP, 100).len() < 500);
     }
 
     #[test]
     fn every_damage_is_noticed() {
-        let bytes = encode(&sample("k", b"{\"a\":1}"), usize::MAX);
+        let bytes = encode(&sample("k", b"{\"a\":1}"), STAMP, usize::MAX);
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut bad = bytes.clone();
@@ -213,7 +258,7 @@ mod tests {
 
     #[test]
     fn the_right_key_and_no_more_than_allowed() {
-        let bytes = encode(&sample("k", &[b'x'; 5_000]), 0);
+        let bytes = encode(&sample("k", &[b'x'; 5_000]), STAMP, 0);
         assert_eq!(decode(&bytes, &Key::new(b"other"), 10_000), Err(DecodeError::OtherKey));
         assert_eq!(decode(&bytes, &Key::new(b"k"), 4_000), Err(DecodeError::TooLarge));
         assert_eq!(decode(b"", &Key::new(b"k"), 1), Err(DecodeError::Truncated));
@@ -223,14 +268,14 @@ mod tests {
     /// Forged with a right checksum: nothing inside is trusted either.
     #[test]
     fn a_valid_checksum_proves_nothing() {
-        let good = encode(&sample("k", &[b'x'; 300]), 0);
-        for at in (16..good.len()).chain([3, 4]) {
+        let good = encode(&sample("k", &[b'x'; 300]), STAMP, 0);
+        for at in (16..good.len()).chain([3, 4, 6, 7]) {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut forged = good.clone();
                 forged[at] = value;
                 let sum = checksum(&forged).unwrap().to_le_bytes();
                 forged[8..16].copy_from_slice(&sum);
-                if let Ok(entry) = decode(&forged, &Key::new(b"k"), 1_000) {
+                if let Ok((entry, _)) = decode(&forged, &Key::new(b"k"), 1_000) {
                     entry.fields().iter().for_each(drop);
                 }
             }

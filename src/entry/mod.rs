@@ -5,9 +5,12 @@ mod variants;
 
 use std::borrow::Cow;
 
-pub use codec::{DecodeError, decode, encode, encoded_len_limit};
+pub use codec::{
+    DecodeError, MAX_TAGS, decode, decode_unsealed, encode, encode_unsealed, encoded_len_limit,
+};
 pub use variants::{Added, Bounds, MAX_PLACES, Variants};
 
+use crate::coherence::Tag;
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::key::Key;
 use crate::http::reuse::Standing;
@@ -73,13 +76,41 @@ pub struct Entry {
     key: Key,
     fields: Box<[u8]>,
     body: Box<[u8]>,
+    tags: Box<[Tag]>,
+    epoch: u64,
 }
 
 impl Entry {
-    /// Puts an entry together; `fields` is a sound block.
+    /// Puts an entry together; `fields` is a sound block. It has no tags: nothing makes it stale.
     #[must_use]
-    pub const fn new(meta: Meta, key: Key, fields: Box<[u8]>, body: Box<[u8]>) -> Self {
-        Self { meta, key, fields, body }
+    pub fn new(meta: Meta, key: Key, fields: Box<[u8]>, body: Box<[u8]>) -> Self {
+        Self { meta, key, fields, body, tags: Box::default(), epoch: 0 }
+    }
+
+    /// The entry with its tags, as of an epoch of the process: it is valid until one of them is bumped.
+    #[must_use]
+    pub fn with_tags(self, tags: Box<[Tag]>, epoch: u64) -> Self {
+        Self { tags, epoch, ..self }
+    }
+
+    /// What it depends on.
+    #[must_use]
+    pub const fn tags(&self) -> &[Tag] {
+        &self.tags
+    }
+
+    /// The epoch from which on its validity counts.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The entry as it is after something made it stale: no longer fresh, and valid again till the next.
+    #[must_use]
+    pub fn outdated(&self, now_ms: u64, epoch: u64) -> Self {
+        let fresh_until_ms = self.meta.fresh_until_ms.min(now_ms);
+        let meta = Meta { fresh_until_ms, immutable: false, ..self.meta };
+        Self { meta, epoch, ..self.clone() }
     }
 
     /// Status and times.
@@ -122,10 +153,10 @@ impl Entry {
         self.fields.len() + self.body.len()
     }
 
-    /// Bytes of key, fields and body.
+    /// Bytes of key, tags, fields and body.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.key.as_bytes().len() + self.content_len()
+        self.key.as_bytes().len() + size_of_val(&*self.tags) + self.content_len()
     }
 
     /// Whether there is neither key nor field nor body.
@@ -214,7 +245,8 @@ pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
         shared: true,
         ..Meta::default()
     };
-    Entry::new(meta, Key::new(key.as_bytes()), fields, body.into())
+    let tags = [Tag::named(key.as_bytes()), Tag::prefix(b"/")];
+    Entry::new(meta, Key::new(key.as_bytes()), fields, body.into()).with_tags(tags.into(), 0)
 }
 
 #[cfg(test)]

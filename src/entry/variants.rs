@@ -11,8 +11,6 @@
 //! (4), the bytes of its variant (4), the length of its text (2) and the text, which is empty if the
 //! place is vacant.
 
-use std::rc::Rc;
-
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Entry, Meta};
@@ -157,7 +155,7 @@ impl Variants {
 
     /// The record as an entry, found until `until_ms`.
     #[must_use]
-    pub fn to_entry(&self, resource: &Key, now_ms: u64, until_ms: u64) -> Rc<Entry> {
+    pub fn to_entry(&self, resource: &Key, now_ms: u64, until_ms: u64) -> Entry {
         let mut body = self.epoch.to_le_bytes().to_vec();
         write_text(&mut body, &self.names.to_bytes());
         for place in &self.places {
@@ -168,7 +166,7 @@ impl Variants {
         let meta =
             Meta { stored_ms: now_ms, fresh_until_ms: until_ms, variants: true, ..Meta::default() };
         let no_fields = FieldsBuf::default().to_block();
-        Rc::new(Entry::new(meta, resource.clone(), no_fields, body.into()))
+        Entry::new(meta, resource.clone(), no_fields, body.into())
     }
 
     fn key_of(&self, resource: &Key, text: &[u8], place: usize) -> Key {
@@ -199,6 +197,7 @@ fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::super::{decode, encode};
     use super::*;
+    use crate::coherence::Stamp;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -217,8 +216,9 @@ mod tests {
         }
         let entry = variants.to_entry(&resource, 1_000, 2_000);
         assert!(entry.meta().variants && entry.is_fresh(1_999) && !entry.is_fresh(2_000));
-        let stored = decode(&encode(&entry, usize::MAX), &resource, 1_000);
-        assert_eq!(Variants::read(stored.unwrap().body()), Some(variants));
+        let bytes = encode(&entry, Stamp::default(), usize::MAX);
+        let (stored, _) = decode(&bytes, &resource, 1_000).unwrap();
+        assert_eq!(Variants::read(stored.body()), Some(variants));
         for cut in 0..entry.body().len() {
             // Some cuts leave a shorter record; none makes trouble.
             let _ = Variants::read(&entry.body()[..cut]);

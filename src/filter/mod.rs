@@ -1,6 +1,7 @@
 //! The shell: turns the host's callbacks into events for the core, and the core's decisions into
 //! host calls. [`Module`] is generic over the host, so all of it runs in tests without a proxy.
 
+mod coherence;
 mod meters;
 mod module;
 mod refreshes;
@@ -8,6 +9,7 @@ mod reply;
 mod requests;
 mod responses;
 mod root;
+mod shared;
 mod stream;
 #[cfg(test)]
 mod tests;

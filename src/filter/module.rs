@@ -9,7 +9,7 @@ use super::stream::Stream;
 use crate::config::{self, Role};
 use crate::engine::{Exchange, Worker, Write};
 use crate::host::{Buffer, FieldMap, Host};
-use crate::l2::Answer;
+use crate::l2::{Answer, L2Error};
 use crate::observe::{Counter, Histogram, L2Delete, L2Lookup, L2Store};
 
 /// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
@@ -29,6 +29,13 @@ pub struct Module<H> {
     /// Fetches that no client waits for, by token, with their roots.
     pub(super) refreshes: HashMap<u32, (u32, Box<Exchange>)>,
     meters: Option<Meters>,
+    /// Whether a worker runs it: Envoy's main thread has a VM too, which no request and no call to L2
+    /// reaches.
+    pub(super) is_worker: bool,
+    /// Which tags what is in L1 has.
+    pub(super) tagging: u64,
+    /// The gauge that tells workers of bumps.
+    pub(super) bell: Option<u32>,
     /// Makes this VM's queue names its own.
     nonce: u64,
     pub(super) reply: Reply,
@@ -45,6 +52,9 @@ impl<H: Host> Module<H> {
             newest: (0, 0),
             refreshes: HashMap::new(),
             meters: None,
+            is_worker: false,
+            tagging: 0,
+            bell: None,
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
         }
@@ -74,7 +84,7 @@ impl<H: Host> Module<H> {
                 return false;
             }
         };
-        let role = policy.role;
+        let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
@@ -86,6 +96,7 @@ impl<H: Host> Module<H> {
             if self.meters.is_none() {
                 self.meters = Some(Meters::define(&self.host));
             }
+            self.join_generations(root_id, slots, tagging);
         }
         let period = if role == Role::Cache { TICK_MS } else { TUNNEL_TICK_MS };
         if let Err(error) = self.host.set_tick(period) {
@@ -101,6 +112,7 @@ impl<H: Host> Module<H> {
             self.roots.insert(context, Root::default());
         } else {
             self.newest = (context, root);
+            self.is_worker = true;
         }
     }
 
@@ -111,6 +123,7 @@ impl<H: Host> Module<H> {
         self.answer_all(root, late, now_ms);
         self.expire_refreshes(now_ms);
         self.sweep(root);
+        self.follow_in_turn(root, now_ms);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
@@ -138,6 +151,7 @@ impl<H: Host> Module<H> {
             _ => self.host.buffer(Buffer::CallBody, body_len).unwrap_or_default(),
         };
         let now_ms = self.host.now_ms();
+        self.refresh_generations();
         let answers =
             self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body, now_ms));
         self.answer_all(root, answers.unwrap_or_default(), now_ms);
@@ -149,16 +163,23 @@ impl<H: Host> Module<H> {
     /// `root` must be the context at hand.
     fn sweep(&mut self, root: u32) {
         let Self { host, worker, streams, roots, .. } = self;
+        let mut wrote = Vec::new();
         let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
-        for (_, (_, stream)) in ended {
+        for (_, (of, stream)) in ended {
             match stream {
+                Stream::Bypassed(_, Some(write)) => {
+                    write.end(host.now_ms(), worker);
+                    wrote.push(of);
+                }
                 Stream::AwaitingL2(exchange) => {
                     worker.counters.count(Counter::L2(L2Lookup::Abandoned));
                     exchange.abandon(worker);
                 }
                 Stream::Forwarded(exchange, _) => exchange.abandon(worker),
-                Stream::Tunnelled | Stream::Bypassed(..) | Stream::Emptied | Stream::Retyped(_) => {
-                }
+                Stream::Tunnelled
+                | Stream::Bypassed(_, None)
+                | Stream::Emptied
+                | Stream::Retyped(_) => {}
             }
         }
         let known = roots.len();
@@ -166,6 +187,7 @@ impl<H: Host> Module<H> {
         let changed = roots.len() != known;
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
+        wrote.iter().for_each(|of| self.publish(*of));
         if changed {
             self.set_l1_budget();
         }
@@ -181,8 +203,11 @@ impl<H: Host> Module<H> {
     /// Makes the L2 calls that are due. `root` must be the context at hand.
     pub(super) fn flush(&mut self, root_id: u32, all: bool) {
         let now_ms = self.host.now_ms();
+        self.refresh_generations();
         let Some(root) = self.roots.get_mut(&root_id) else { return };
-        let (failed, batches) = root.flush(&self.host, now_ms, all);
+        let (failed, batches) = root.flush(&self.host, &self.worker.generations, now_ms, all);
+        let overtaken = root.take_overtaken();
+        self.worker.counters.add(Counter::L2Store(L2Store::Overtaken), overtaken);
         if let Some(meters) = &mut self.meters {
             batches.iter().for_each(|n| meters.record(Histogram::L2Batch, *n));
         }
@@ -195,9 +220,19 @@ impl<H: Host> Module<H> {
         if answers.is_empty() {
             return;
         }
+        let mut is_known = true;
         for answer in answers {
             match answer {
-                Answer::Found(ticket, bytes) => self.answer(ticket, Ok(Some(bytes)), now_ms),
+                Answer::Found(ticket, bytes) if is_known => {
+                    self.answer(ticket, Ok(Some(bytes)), now_ms);
+                }
+                Answer::Found(ticket, _) => self.answer(ticket, Err(L2Error::Unsynced), now_ms),
+                Answer::Followed(asked, followed, alone) => {
+                    is_known = self.followed(&asked, &followed, alone, now_ms);
+                }
+                Answer::NotFollowed(error) => self.not_followed(error),
+                Answer::Bumped(asked, cells, number) => self.bumped(&asked, &cells, number),
+                Answer::NotBumped(count, error) => self.not_bumped(count, error),
                 Answer::Absent(ticket) => self.answer(ticket, Ok(None), now_ms),
                 Answer::Failed(ticket, error) => self.answer(ticket, Err(error), now_ms),
                 Answer::Deleted => self.worker.counters.count(Counter::L2Delete(L2Delete::Deleted)),
@@ -218,6 +253,8 @@ impl<H: Host> Module<H> {
 
     /// Hands what is to change in L2 over to a root.
     pub(super) fn post(&mut self, root_id: u32) {
+        self.publish(root_id);
+        self.share(root_id);
         if self.worker.outbox.is_empty() {
             return;
         }

@@ -32,6 +32,7 @@ impl<H: Host> Module<H> {
         let block = has_head.then(|| self.host.fields(FieldMap::Call).ok()).flatten();
         let Some(block) = block else { return exchange.abandon(&mut self.worker) };
         let now_ms = self.host.now_ms();
+        self.refresh_generations();
         let (fields, ended) = (Fields::new(&block), body_len == 0);
         exchange.respond(fields, ended, now_ms, &mut self.worker, &mut Vec::new());
         if body_len > 0 && exchange.wants_chunk(body_len, &mut self.worker) {

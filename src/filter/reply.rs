@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::stream::Stream;
 use crate::config::Policy;
-use crate::engine::{Bypass, Exchange, Found, Level, Outcome};
+use crate::engine::{Bypass, Exchange, Found, Level, Outcome, Purged};
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
 use crate::http::cache_status::{self, Forward, Forwarded};
@@ -30,11 +30,11 @@ impl Reply {
         host: &impl Host,
         policy: &Policy,
         entry: &Entry,
+        level: Level,
         now_ms: u64,
     ) -> HostResult<Option<Stream>> {
-        let ttl_s = entry.ttl_s(now_ms);
-        let level = Level::L1.as_str();
-        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
+        let (ttl_s, text) = (entry.ttl_s(now_ms), level.as_str());
+        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, text);
         self.whole(host, policy, entry, Outcome::L1Hit, now_ms)
     }
 
@@ -197,6 +197,21 @@ impl Reply {
         };
     }
 
+    /// Answers the stream at hand, which asked for something to be purged.
+    pub(super) fn purged(host: &impl Host, purged: Purged, soft: bool) -> HostResult<()> {
+        let status = match purged {
+            Purged::Url | Purged::Prefix | Purged::Tags => 200,
+            Purged::Refused => 403,
+            Purged::Malformed => 400,
+        };
+        let told = if status == 200 { "purged" } else { "error" };
+        let body = format!("{{\"{told}\":\"{purged}\",\"soft\":{soft}}}\n");
+        let mut fields = FieldsBuf::default();
+        fields.push(b"content-type", b"application/json");
+        fields.push(b"cache-control", b"no-store");
+        host.respond(status, fields.to_block().as_ref(), body.as_bytes())
+    }
+
     /// Where the `Cache-Status` of the next answer is written.
     pub(super) fn begin_status(&mut self) -> &mut Vec<u8> {
         self.status.clear();
@@ -209,14 +224,22 @@ impl Reply {
             Bypass::Method => Forward::Method,
             _ => Forward::Bypass,
         };
+        for name in &policy.tag_fields {
+            // What is not there cannot be taken away.
+            let _ = host.remove_field(FieldMap::Response, name);
+        }
         let told = Forwarded { detail: Some(reason.as_str()), ..Forwarded::new(why, 0) };
         told.write(self.begin_status(), &policy.cache_name);
         self.add_status(host, policy, Outcome::Bypass);
     }
 
     /// Adds the `Cache-Status` just written to the origin's response at hand.
-    pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange) {
+    pub(super) fn miss(&mut self, host: &impl Host, exchange: &Exchange, fields: Fields<'_>) {
         let policy = exchange.policy();
+        for name in policy.tag_fields.iter().filter(|name| fields.get(name).is_some()) {
+            // What cannot be taken away tells clients of tags, no more.
+            let _ = host.remove_field(FieldMap::Response, name);
+        }
         if policy.cache_status_key {
             cache_status::write_key(&mut self.status, exchange.key().resource());
         }

@@ -1,11 +1,15 @@
 //! A request comes in: it is answered, asked about in L2, or goes on to the origin.
 
 use super::Module;
+use super::reply::Reply;
+use super::root::Root;
+use super::shared::Shared;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::Role;
-use crate::engine::{Begin, Exchange, Found, FromL2, Outcome};
-use crate::host::{Action, FieldMap, Host};
+use crate::engine::{self, Begin, Exchange, Found, FromL2, Outcome};
+use crate::host::{Action, Buffer, FieldMap, Host};
+use crate::http::fields::Fields;
 use crate::l2::L2Error;
 use crate::observe::{Counter, L2Lookup};
 
@@ -22,9 +26,13 @@ impl<H: Host> Module<H> {
             return Action::Continue;
         }
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
-        match Exchange::begin(policy, block, ended, || self.host.now_ms(), &mut self.worker) {
-            Begin::Hit(entry, now_ms) => {
-                match self.reply.plain_hit(&self.host, policy, &entry, now_ms) {
+        self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
+        let shared = Shared::new(&self.host, self.bell);
+        let now_ms = || self.host.now_ms();
+        let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, now_ms);
+        match Exchange::begin(policy, block, ended, now_ms, tier, &mut self.worker) {
+            Begin::Hit(entry, level, now_ms) => {
+                match self.reply.plain_hit(&self.host, policy, &entry, level, now_ms) {
                     Ok(next) => {
                         self.streams.extend(next.map(|stream| (context, (root_id, stream))));
                         Action::Pause
@@ -42,6 +50,7 @@ impl<H: Host> Module<H> {
                     Action::Continue
                 }
             },
+            Begin::Purge(block) => self.purge(root_id, Fields::new(&block)),
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
             Begin::Bypass(reason, invalidation) => {
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
@@ -51,8 +60,33 @@ impl<H: Host> Module<H> {
         }
     }
 
+    /// Purges what the request at hand says, and tells its client.
+    fn purge(&mut self, root_id: u32, fields: Fields<'_>) -> Action {
+        let Some(policy) = self.roots.get(&root_id).and_then(|root| root.policy.clone()) else {
+            return Action::Continue;
+        };
+        let source = self.host.source().ok();
+        let (purged, soft) = engine::purge(&policy, fields, source.as_deref(), &mut self.worker);
+        self.worker.counters.count(Counter::Purge(purged));
+        self.publish(root_id);
+        match Reply::purged(&self.host, purged, soft) {
+            Ok(()) => Action::Pause,
+            Err(error) => {
+                self.log_error(&format!("a purge cannot be answered: {error}"));
+                Action::Continue
+            }
+        }
+    }
+
     /// A chunk of a request's body arrives.
-    pub fn on_request_body(&mut self, context: u32, end_of_stream: bool) -> Action {
+    pub fn on_request_body(&mut self, context: u32, len: usize, end_of_stream: bool) -> Action {
+        if let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.get_mut(&context)
+            && len > 0
+            && write.wants_request()
+        {
+            let data = self.host.buffer(Buffer::RequestBody, len).ok();
+            write.request_chunk(data.filter(|data| data.len() == len));
+        }
         self.role(context)
             .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
     }
@@ -114,7 +148,10 @@ impl<H: Host> Module<H> {
             return exchange.abandon(&mut self.worker);
         }
         let next = match found {
-            Ok(Some(bytes)) => exchange.found_in_l2(bytes, now_ms, &mut self.worker),
+            Ok(Some(bytes)) => {
+                let scope = self.roots.get(&root_id).and_then(Root::scope);
+                exchange.found_in_l2(bytes, scope.unwrap_or(0), now_ms, &mut self.worker)
+            }
             Ok(None) => {
                 exchange.absent_in_l2(&mut self.worker);
                 FromL2::Forward
@@ -124,6 +161,8 @@ impl<H: Host> Module<H> {
                 FromL2::Forward
             }
         };
+        // What L2 had is for the process's other workers, too.
+        self.post(root_id);
         let stream = (context, root_id);
         let action = match next {
             FromL2::Serve(found) => self.serve(stream, exchange, &found),

@@ -15,19 +15,22 @@ impl<H: Host> Module<H> {
         let Some((root_id, stream)) = self.streams.remove(&context) else {
             return Action::Continue;
         };
+        self.refresh_generations();
         match stream {
             // A local reply of somebody else's.
             Stream::Tunnelled | Stream::AwaitingL2(_) | Stream::Emptied => {
                 self.streams.insert(context, (root_id, stream));
             }
             Stream::Retyped(content_type) => Reply::retype(&self.host, content_type.as_deref()),
-            Stream::Bypassed(reason, invalidation) => {
-                if let Some(invalidation) = invalidation
-                    && let Ok(block) = self.host.fields(FieldMap::Response)
-                {
-                    let fields = Fields::new(&block);
-                    invalidation.respond(status(fields), fields, &mut self.worker);
+            Stream::Bypassed(reason, write) => {
+                if let Some(mut write) = write {
+                    let block = self.host.fields(FieldMap::Response).unwrap_or_default();
+                    let (fields, now_ms) = (Fields::new(&block), self.host.now_ms());
+                    write.respond(status(fields), fields, now_ms, &mut self.worker);
                     self.post(root_id);
+                    let next = Stream::Bypassed(reason, Some(write));
+                    self.streams.insert(context, (root_id, next));
+                    self.wrote(context, 0, ended);
                 }
                 let policy = self.roots.get(&root_id).and_then(|root| root.policy.as_ref());
                 if let Some(policy) = policy {
@@ -63,7 +66,7 @@ impl<H: Host> Module<H> {
                     }
                     Respond::Pass => {}
                 }
-                self.reply.miss(&self.host, &exchange);
+                self.reply.miss(&self.host, &exchange, fields);
                 let wanted = exchange.wants_body();
                 let next = Stream::Forwarded(exchange, empty);
                 self.streams.insert(context, (root_id, next));
@@ -75,8 +78,29 @@ impl<H: Host> Module<H> {
         Action::Continue
     }
 
+    /// So much of the body of a write's response streams by. What it names is stale before the client has
+    /// all of it.
+    fn wrote(&mut self, context: u32, len: usize, ended: bool) {
+        let Some((root_id, Stream::Bypassed(_, Some(write)))) = self.streams.get_mut(&context)
+        else {
+            return;
+        };
+        let root_id = *root_id;
+        if len > 0 && write.wants_response() {
+            let data = self.host.buffer(Buffer::ResponseBody, len).ok();
+            write.response_chunk(data.filter(|data| data.len() == len));
+        }
+        if (ended || !write.wants_response())
+            && let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.remove(&context)
+        {
+            write.end(self.host.now_ms(), &mut self.worker);
+            self.post(root_id);
+        }
+    }
+
     /// A chunk of a response's body streams by.
     pub fn on_response_body(&mut self, context: u32, len: usize, end_of_stream: bool) {
+        self.wrote(context, len, end_of_stream);
         let Some((_, stream)) = self.streams.get_mut(&context) else { return };
         let mut wanted = false;
         let mut empty = matches!(stream, Stream::Emptied);
@@ -99,6 +123,7 @@ impl<H: Host> Module<H> {
 
     /// A response ends with trailers, which are not stored.
     pub fn on_response_trailers(&mut self, context: u32) {
+        self.wrote(context, 0, true);
         self.finish(context, true);
     }
 
@@ -110,6 +135,7 @@ impl<H: Host> Module<H> {
                 if empty && !ended {
                     self.streams.insert(context, (root_id, Stream::Emptied));
                 }
+                self.refresh_generations();
                 if let Some(len) = exchange.finish(&mut self.worker) {
                     self.record(Histogram::EntryBytes, len);
                 }

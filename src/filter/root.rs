@@ -2,11 +2,12 @@
 
 use std::rc::Rc;
 
+use crate::coherence::{Cells, Generations};
 use crate::config::{Policy, Transport};
 use crate::entry::Entry;
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
-use crate::l2::{Answer, Client, Ticket};
+use crate::l2::{Answer, Client, Question, Ticket};
 
 /// A root context.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ impl Root {
             Some(l2) => {
                 let queue = host.open_queue(name)?;
                 Some(L2 {
-                    client: Client::new(l2.clone()),
+                    client: Client::new(l2.clone(), policy.coherence.slots),
                     queue,
                     woken: false,
                     call_head: call_head(l2.transport),
@@ -86,6 +87,32 @@ impl Root {
         queued
     }
 
+    /// Queues bumps for the table of generations.
+    pub(super) fn bump(&mut self, host: &impl Host, cells: Cells) {
+        if let Some(l2) = self.l2.as_mut().filter(|_| !cells.is_empty()) {
+            l2.client.bump(cells);
+            l2.wake(host);
+        }
+    }
+
+    /// Queues a question about the table of generations.
+    pub(super) fn ask(&mut self, host: &impl Host, question: Question) {
+        if let Some(l2) = &mut self.l2 {
+            l2.client.ask(question);
+            l2.wake(host);
+        }
+    }
+
+    /// Which table of generations it follows, if there is an L2.
+    pub(super) fn scope(&self) -> Option<u64> {
+        self.l2.as_ref().map(|l2| l2.client.scope())
+    }
+
+    /// Stores that something made stale before they were sent, since this was last asked.
+    pub(super) fn take_overtaken(&mut self) -> u64 {
+        self.l2.as_mut().map_or(0, |l2| l2.client.take_overtaken())
+    }
+
     /// Whether `queue` is the one this root wakes itself by.
     pub(super) fn owns_queue(&self, queue: u32) -> bool {
         self.l2.as_ref().is_some_and(|l2| l2.queue == queue)
@@ -104,12 +131,13 @@ impl Root {
     pub(super) fn flush(
         &mut self,
         host: &impl Host,
+        generations: &Generations,
         now_ms: u64,
         all: bool,
     ) -> (Vec<Answer<'static>>, Vec<usize>) {
         let (mut answers, mut batches) = (Vec::new(), Vec::new());
         let Some(l2) = &mut self.l2 else { return (answers, batches) };
-        while let Some(call) = l2.client.next_call(now_ms, all) {
+        while let Some(call) = l2.client.next_call(generations, now_ms, all) {
             let policy = l2.client.policy();
             match host.call(&policy.cluster, &l2.call_head, &call.body, policy.timeout_ms) {
                 Ok(token) => {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use crate::coherence::Stamp;
 use crate::entry::{Entry, Meta, encode};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
@@ -27,8 +28,16 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
         "routes": [{"path": "/a/{id}", "ttl": "60s"}],
     });
     configure(&host, &mut module, &config);
+    // It learns that the table of generations is empty.
+    module.on_create(2, ROOT);
+    module.on_tick(ROOT);
+    reply(&host, &mut module, 1, format!("{TABLE}+OK\r\n").as_bytes());
+    host.calls.borrow_mut().clear();
     (host, module)
 }
+
+/// An empty table of generations, of incarnation 9.
+const TABLE: &str = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n";
 
 pub(super) fn configure(
     host: &Rc<Fake>,
@@ -117,7 +126,7 @@ fn a_miss_is_asked_of_l2_then_of_the_origin_then_hit() {
     assert!(host.calls.borrow().is_empty(), "look-ups wait for the end of the turn");
     turn(&host, &mut module);
     assert_eq!(host.calls.borrow().len(), 1);
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     assert_eq!(*host.resumed.borrow(), [10]);
     respond(&host, &mut module, 10, b"body");
     assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Pause);
@@ -145,7 +154,7 @@ fn clients_that_left_are_neither_answered_nor_resumed() {
     host.dead.borrow_mut().insert(10);
     module.on_tick(ROOT);
     host.ended.borrow_mut().insert(11); // gone in this very turn
-    reply(&host, &mut module, 1, b"$-1\r\n$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n$-1\r\n+OK\r\n").as_bytes());
     assert!(host.resumed.borrow().is_empty() && host.responses.borrow().is_empty());
 }
 
@@ -165,7 +174,7 @@ fn a_call_that_cannot_be_made_or_never_returns_frees_its_requests() {
     assert_eq!(*host.resumed.borrow(), [10, 11]);
     assert_eq!(host.metric("tiercel.l2_errors.kind.timeout"), 1);
     // The reply comes after all: nobody waits for it.
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     assert_eq!(host.resumed.borrow().len(), 2);
 }
 
@@ -199,8 +208,10 @@ fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
         ..Meta::default()
     };
     let fields = FieldsBuf::default().to_block();
-    let bytes = encode(&Entry::new(meta, key, fields, body.into()), usize::MAX);
-    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
+    let stamp = Stamp { incarnation: 9, number: 1 };
+    let bytes = encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX);
+    let begin = format!("{TABLE}${}\r\n", bytes.len());
+    [begin.as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
 }
 
 #[test]
@@ -238,7 +249,7 @@ fn our_own_answer_passing_back_is_neither_counted_nor_stored() {
     let (host, mut module) = module();
     request(&host, &mut module, 10, "/a/1");
     turn(&host, &mut module);
-    reply(&host, &mut module, 1, b"$-1\r\n+OK\r\n");
+    reply(&host, &mut module, 1, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
     respond(&host, &mut module, 10, b"body");
     request(&host, &mut module, 11, "/a/1");
     let added = host.added.borrow().len();
@@ -259,7 +270,7 @@ fn a_refused_configuration_leaves_the_old_one_and_unknown_contexts_are_harmless(
     module.on_response_head(999, true);
     module.on_response_body(999, 5, true);
     module.on_call_response(999, 999, true, 5);
-    assert_eq!(module.on_request_body(999, true), Action::Continue);
+    assert_eq!(module.on_request_body(999, 0, true), Action::Continue);
 }
 
 #[test]
@@ -273,10 +284,10 @@ fn the_tunnel_ends_bodies_with_a_trailer_and_holds_it() {
         module.on_create(root * 10, root);
         assert_eq!(module.on_request_head(root * 10, false), Action::Continue);
     }
-    module.on_request_body(20, false);
+    module.on_request_body(20, 0, false);
     assert!(host.added.borrow().is_empty());
-    module.on_request_body(20, true);
-    module.on_request_body(30, true);
+    module.on_request_body(20, 0, true);
+    module.on_request_body(30, 0, true);
     assert_eq!(host.added.borrow().len(), 1);
     assert_eq!(module.on_request_trailers(20), Action::Continue);
     assert_eq!(module.on_request_trailers(30), Action::Pause);

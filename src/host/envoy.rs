@@ -87,6 +87,21 @@ unsafe extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, len: usize, metric: *mut u32) -> u32;
     fn proxy_increment_metric(metric: u32, by: i64) -> u32;
     fn proxy_record_metric(metric: u32, value: u64) -> u32;
+    fn proxy_get_metric(metric: u32, value: *mut u64) -> u32;
+    fn proxy_get_shared_data(
+        name: *const u8,
+        name_len: usize,
+        data: *mut *mut u8,
+        len: *mut usize,
+        token: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        name: *const u8,
+        name_len: usize,
+        data: *const u8,
+        len: usize,
+        token: u32,
+    ) -> u32;
 }
 
 /// Stock Envoy, or any other proxy that speaks the ABI.
@@ -199,6 +214,11 @@ impl Host for Envoy {
             .is_ok()
     }
 
+    fn source(&self) -> HostResult<Vec<u8>> {
+        const PATH: &[u8] = b"source\0address";
+        take(|data, len| unsafe { proxy_get_property(PATH.as_ptr(), PATH.len(), data, len) })
+    }
+
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {
         take(|data, len| unsafe { proxy_get_buffer_bytes(buffer as u32, 0, max, data, len) })
     }
@@ -268,6 +288,26 @@ impl Host for Envoy {
 
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()> {
         check(unsafe { proxy_increment_metric(metric, by) })
+    }
+
+    fn metric(&self, metric: u32) -> HostResult<u64> {
+        let mut value = 0_u64;
+        check(unsafe { proxy_get_metric(metric, &raw mut value) })?;
+        Ok(value)
+    }
+
+    fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)> {
+        let mut token = 0;
+        let value = take(|data, len| unsafe {
+            proxy_get_shared_data(name.as_ptr(), name.len(), data, len, &raw mut token)
+        })?;
+        Ok((value, token))
+    }
+
+    fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()> {
+        check(unsafe {
+            proxy_set_shared_data(name.as_ptr(), name.len(), value.as_ptr(), value.len(), token)
+        })
     }
 
     fn record_metric(&self, metric: u32, value: u64) -> HostResult<()> {

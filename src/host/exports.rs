@@ -98,8 +98,8 @@ extern "C" fn proxy_on_request_headers(context: u32, _fields: u32, end_of_stream
 }
 
 #[unsafe(no_mangle)]
-extern "C" fn proxy_on_request_body(context: u32, _len: usize, end_of_stream: u32) -> u32 {
-    with(Action::Continue, |module| module.on_request_body(context, end_of_stream != 0)) as u32
+extern "C" fn proxy_on_request_body(context: u32, len: usize, end_of_stream: u32) -> u32 {
+    with(Action::Continue, |module| module.on_request_body(context, len, end_of_stream != 0)) as u32
 }
 
 #[unsafe(no_mangle)]

@@ -7,6 +7,8 @@ use std::rc::Rc;
 use super::{Buffer, FieldMap, Host, HostError, HostResult, MetricKind};
 use crate::http::fields::block;
 
+type Shared = (Vec<u8>, u32);
+
 /// The proxy's state; tests reach into it.
 #[derive(Debug, Default)]
 pub(crate) struct Fake {
@@ -25,6 +27,8 @@ pub(crate) struct Fake {
     pub(crate) queue: RefCell<VecDeque<Vec<u8>>>,
     pub(crate) metrics: RefCell<Vec<(String, i64)>>,
     pub(crate) log: RefCell<Vec<String>>,
+    /// Values with their tokens.
+    pub(crate) shared: RefCell<HashMap<Vec<u8>, Shared>>,
 }
 
 impl Fake {
@@ -87,6 +91,10 @@ impl Host for Rc<Fake> {
         self.ended.borrow().contains(&self.context.get())
     }
 
+    fn source(&self) -> HostResult<Vec<u8>> {
+        Ok(b"127.0.0.1:1".to_vec())
+    }
+
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {
         let buffers = self.buffers.borrow();
         let bytes = buffers.get(&buffer).ok_or(HostError::NotFound)?;
@@ -146,6 +154,24 @@ impl Host for Rc<Fake> {
 
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()> {
         self.metrics.borrow_mut()[metric as usize].1 += by;
+        Ok(())
+    }
+
+    fn metric(&self, metric: u32) -> HostResult<u64> {
+        Ok(u64::try_from(self.metrics.borrow()[metric as usize].1).unwrap())
+    }
+
+    fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)> {
+        self.shared.borrow().get(name).cloned().ok_or(HostError::NotFound)
+    }
+
+    fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()> {
+        let mut shared = self.shared.borrow_mut();
+        let known = shared.get(name).map_or(0, |(_, token)| *token);
+        if token != 0 && known != 0 && token != known {
+            return Err(HostError::CasMismatch);
+        }
+        shared.insert(name.to_vec(), (value.to_vec(), known + 1));
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub enum FieldMap {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Buffer {
+    /// A chunk of the request's body.
+    RequestBody = 0,
     /// A chunk of the response's body.
     ResponseBody = 1,
     /// The body of a callout's response.
@@ -102,6 +104,8 @@ pub trait Host {
     fn set_field(&self, map: FieldMap, name: &[u8], value: &[u8]) -> HostResult<()>;
     /// Takes a field out of the stream at hand.
     fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()>;
+    /// The address of the request's client, with its port.
+    fn source(&self) -> HostResult<Vec<u8>>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
     /// Takes the `len` bytes of a chunk out of a buffer.
@@ -126,6 +130,12 @@ pub trait Host {
     fn define_metric(&self, kind: MetricKind, name: &str) -> HostResult<u32>;
     /// Adds to a counter or a gauge.
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()>;
+    /// What a counter or a gauge is at.
+    fn metric(&self, metric: u32) -> HostResult<u64>;
+    /// A value that all workers share, and the token to replace just that one.
+    fn shared(&self, name: &[u8]) -> HostResult<(Vec<u8>, u32)>;
+    /// Sets such a value; with a token other than 0 only if nobody has set it since.
+    fn set_shared(&self, name: &[u8], value: &[u8], token: u32) -> HostResult<()>;
     /// Adds a value to a distribution.
     fn record_metric(&self, metric: u32, value: u64) -> HostResult<()>;
 }

@@ -18,6 +18,18 @@ pub fn normalise(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(rest);
 }
 
+/// Decodes a part of a URL; in a form `+` is a space.
+#[must_use]
+pub fn decode(text: &[u8], form: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut parts = text.split(|b| *b == b'+' && !form).peekable();
+    while let Some(part) = parts.next() {
+        decode_form(&mut out, part);
+        out.extend(parts.peek().map(|_| b'+'));
+    }
+    out
+}
+
 /// Decodes as an HTML form does, `+` being a space.
 pub(super) fn decode_form(out: &mut Vec<u8>, mut text: &[u8]) {
     while let Some((first, rest)) = text.split_first() {

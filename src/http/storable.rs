@@ -41,6 +41,10 @@ closed_enum! {
         Method => "method",
         /// The request's value of a field that the response varies by must not be part of a key.
         VaryValue => "vary_value",
+        /// A write whose outcome is unknown may make it stale still.
+        Uncertain => "uncertain",
+        /// It has more tags than an entry may have.
+        TooManyTags => "too_many_tags",
         /// Made stale by a write, or followed by a newer one, while it was fetched.
         Overtaken => "overtaken",
     }

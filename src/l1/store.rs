@@ -92,6 +92,13 @@ impl<V: Stored> Store<V> {
         }
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        let budget = self.budget;
+        self.set_budget(0);
+        self.budget = budget;
+    }
+
     /// The value for `key`, counted as used.
     pub fn get(&mut self, key: &[u8]) -> Option<&V> {
         let hash = self.hash(key);

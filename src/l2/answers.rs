@@ -2,6 +2,8 @@
 
 use super::L2Error;
 use super::resp::{Reply, next_reply};
+use super::table::{read_followed, read_number};
+use crate::coherence::{Asked, Cells, Followed, Layout};
 
 /// Who asked: the caller's number for a waiting request.
 pub type Ticket = u32;
@@ -23,84 +25,136 @@ pub enum Answer<'a> {
     Deleted,
     /// What was to go may still be there.
     NotDeleted(L2Error),
+    /// These cells were bumped, and got this number.
+    Bumped(Asked, Cells, u64),
+    /// So many cells may not have been bumped.
+    NotBumped(usize, L2Error),
+    /// What the table of generations says, and whether it was asked for its own sake. It comes before
+    /// the look-ups it was asked with.
+    Followed(Asked, Followed, bool),
+    /// The table did not answer.
+    NotFollowed(L2Error),
 }
 
 /// Who waits for a call: its commands, in order.
 #[derive(Debug)]
 pub(super) enum Waiting {
-    /// Look-ups.
-    Lookups(Vec<Ticket>),
-    /// Stores under these hashes, each with whether it must be deleted after all.
-    Stores(Vec<(u128, bool)>),
+    /// Look-ups, and what is new in the table.
+    Lookups(Vec<Ticket>, Asked),
+    /// So many stores.
+    Stores(usize),
     /// So many deletes.
     Deletes(usize),
+    /// Bumps, if there are any, and what is new in the table.
+    Table(Option<Cells>, Asked),
 }
 
 impl Waiting {
-    /// What is under `hash` is deleted: a store of it that is on its way may come after that.
-    pub(super) fn overtake(&mut self, hash: u128) {
-        if let Self::Stores(stores) = self {
-            stores.iter_mut().filter(|(of, _)| *of == hash).for_each(|(_, again)| *again = true);
-        }
-    }
-
-    /// Hashes that must be deleted again, now that the call has ended.
-    pub(super) fn overtaken(&self) -> impl Iterator<Item = u128> {
-        let stores = if let Self::Stores(stores) = self { &stores[..] } else { &[] };
-        stores.iter().filter(|(_, again)| *again).map(|(hash, _)| *hash)
-    }
-
     /// The call came back: every command gets its answer.
-    pub(super) fn read<'a>(self, mut replies: &'a [u8], give: &mut impl FnMut(Answer<'a>)) {
-        // After bytes that make no sense nothing behind them does.
-        let mut broken = None;
-        let mut next = || match broken {
-            Some(error) => Err(error),
-            None => match next_reply(&mut replies) {
-                Ok(Reply::Error(text)) => Err(L2Error::from_reply(text)),
-                Ok(reply) => Ok(reply),
-                Err(error) => {
-                    broken = Some(error);
-                    Err(error)
-                }
-            },
-        };
+    pub(super) fn read<'a>(
+        self,
+        mut replies: &'a [u8],
+        layout: Layout,
+        give: &mut impl FnMut(Answer<'a>),
+    ) {
         match self {
-            Self::Lookups(tickets) => tickets.into_iter().for_each(|ticket| {
-                give(match next() {
-                    Ok(Reply::Bulk(value)) => Answer::Found(ticket, value),
-                    Ok(Reply::Nil) => Answer::Absent(ticket),
-                    Ok(_) => Answer::Failed(ticket, L2Error::Protocol),
-                    Err(error) => Answer::Failed(ticket, error),
-                });
-            }),
-            Self::Stores(stores) => stores.iter().for_each(|_| {
-                give(match next() {
+            Self::Lookups(tickets, asked) => {
+                let followed = read_followed(&mut replies, layout);
+                let error = followed.as_ref().err().copied();
+                if error == Some(L2Error::Protocol) {
+                    // What is no reply of this kind has no known end.
+                    replies = &[];
+                }
+                give(table(asked, followed, false));
+                for (ticket, reply) in tickets.into_iter().zip(Replies::new(&mut replies)) {
+                    give(match (reply, error) {
+                        (Ok(Reply::Bulk(value)), None) => Answer::Found(ticket, value),
+                        (Ok(Reply::Nil), _) => Answer::Absent(ticket),
+                        (Err(error), _) | (Ok(Reply::Bulk(_)), Some(error)) => {
+                            Answer::Failed(ticket, error)
+                        }
+                        (Ok(_), _) => Answer::Failed(ticket, L2Error::Protocol),
+                    });
+                }
+            }
+            Self::Stores(count) => Replies::new(&mut replies).take(count).for_each(|reply| {
+                give(match reply {
                     Ok(Reply::Simple(b"OK")) => Answer::Stored,
                     Ok(_) => Answer::NotStored(L2Error::Protocol),
                     Err(error) => Answer::NotStored(error),
                 });
             }),
-            Self::Deletes(count) => (0..count).for_each(|_| {
-                give(match next() {
+            Self::Deletes(count) => Replies::new(&mut replies).take(count).for_each(|reply| {
+                give(match reply {
                     Ok(Reply::Integer(_)) => Answer::Deleted,
                     Ok(_) => Answer::NotDeleted(L2Error::Protocol),
                     Err(error) => Answer::NotDeleted(error),
                 });
             }),
+            Self::Table(bumps, asked) => {
+                if let Some(cells) = bumps {
+                    give(match read_number(&mut replies) {
+                        Ok(number) => Answer::Bumped(asked, cells, number),
+                        Err(error) => Answer::NotBumped(cells.len(), error),
+                    });
+                }
+                give(table(asked, read_followed(&mut replies, layout), true));
+            }
         }
     }
 
     /// The call failed: so did every command.
     pub(super) fn fail<'a>(self, error: L2Error, give: &mut impl FnMut(Answer<'a>)) {
         match self {
-            Self::Lookups(tickets) => {
+            Self::Lookups(tickets, _) => {
                 tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
             }
-            Self::Stores(stores) => {
-                stores.iter().for_each(|_| give(Answer::NotStored(error)));
-            }
+            Self::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
             Self::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
+            Self::Table(bumps, _) => {
+                if let Some(cells) = bumps {
+                    give(Answer::NotBumped(cells.len(), error));
+                }
+                give(Answer::NotFollowed(error));
+            }
         }
+    }
+}
+
+fn table<'a>(asked: Asked, followed: Result<Followed, L2Error>, alone: bool) -> Answer<'a> {
+    match followed {
+        Ok(followed) => Answer::Followed(asked, followed, alone),
+        Err(error) => Answer::NotFollowed(error),
+    }
+}
+
+/// Replies in order, without end: after bytes that make no sense nothing behind them does.
+struct Replies<'r, 'a> {
+    replies: &'r mut &'a [u8],
+    broken: Option<L2Error>,
+}
+
+impl<'r, 'a> Replies<'r, 'a> {
+    const fn new(replies: &'r mut &'a [u8]) -> Self {
+        Self { replies, broken: None }
+    }
+}
+
+impl<'a> Iterator for Replies<'_, 'a> {
+    type Item = Result<Reply<'a>, L2Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(error) = self.broken {
+            return Some(Err(error));
+        }
+        Some(match next_reply(self.replies) {
+            Ok(Reply::Error(text)) => Err(L2Error::from_reply(text)),
+            Ok(reply) => Ok(reply),
+            Err(error) => {
+                self.broken = Some(error);
+                *self.replies = &[];
+                Err(error)
+            }
+        })
     }
 }

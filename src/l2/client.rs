@@ -1,29 +1,31 @@
-//! The worker's L2 client: queues, batches, calls in flight, answers.
+//! The worker's L2 client: queues, calls in flight, answers. What a call says is in `calls.rs`.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use hashbrown::HashMap;
 
+use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
 use super::resp::{self, Reply};
-use super::{L2Error, redis_key};
+use super::table::table_key;
+use crate::coherence::{Cells, Generations, Layout};
 use crate::config::L2Policy;
-use crate::entry::{Entry, encode, encoded_len_limit};
+use crate::entry::Entry;
 
-/// Bytes of stores sent in one call.
-const MAX_WRITE_CALL: usize = 256 << 10;
 /// Stores held back until there are this many, or until the next tick.
-const WRITE_BATCH: usize = 16;
+pub(super) const WRITE_BATCH: usize = 16;
 /// Deletes that may wait, at most.
 const MAX_DELETES: usize = 1_024;
+/// Calls about the table in flight; beyond it bumps wait for company.
+const MAX_TABLE_CALLS: usize = 4;
 
 /// A callout to make.
 #[derive(Debug)]
 pub struct Call {
     /// Pipelined RESP.
     pub body: Vec<u8>,
-    waiting: Waiting,
+    pub(super) waiting: Waiting,
 }
 
 impl Call {
@@ -31,34 +33,56 @@ impl Call {
     #[must_use]
     pub const fn lookups(&self) -> Option<usize> {
         match &self.waiting {
-            Waiting::Lookups(tickets) => Some(tickets.len()),
-            Waiting::Stores(_) | Waiting::Deletes(_) => None,
+            Waiting::Lookups(tickets, _) => Some(tickets.len()),
+            Waiting::Stores(_) | Waiting::Deletes(_) | Waiting::Table(..) => None,
         }
     }
+}
+
+/// What is to be asked of the table of generations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Everything, not only what is new.
+    pub full: bool,
+    /// Gives the table an incarnation if it has none, or another than this one.
+    pub replace: Option<u64>,
 }
 
 /// Queues and calls of one filter in one worker.
 #[derive(Debug)]
 pub struct Client {
-    policy: L2Policy,
-    lookups: VecDeque<(Ticket, u128)>,
-    stores: VecDeque<Rc<Entry>>,
-    store_bytes: usize,
-    deletes: VecDeque<u128>,
+    pub(super) policy: L2Policy,
+    pub(super) scope: u64,
+    pub(super) table: String,
+    layout: Layout,
+    pub(super) lookups: VecDeque<(Ticket, u128)>,
+    pub(super) stores: VecDeque<Rc<Entry>>,
+    pub(super) store_bytes: usize,
+    pub(super) deletes: VecDeque<u128>,
+    pub(super) bumps: Cells,
+    pub(super) question: Option<Question>,
+    /// Stores that something made stale before they were sent.
+    pub(super) overtaken: u64,
     /// By token, with the time they were sent.
     in_flight: HashMap<u32, (Waiting, u64)>,
 }
 
 impl Client {
-    /// A client with nothing to do.
+    /// A client with nothing to do, for a fleet whose tags fall into so many `slots`.
     #[must_use]
-    pub fn new(policy: L2Policy) -> Self {
+    pub fn new(policy: L2Policy, slots: usize) -> Self {
         Self {
+            scope: policy.scope(slots),
+            table: table_key(&policy.key_prefix, slots),
+            layout: Layout::new(slots),
             policy,
             lookups: VecDeque::new(),
             stores: VecDeque::new(),
             store_bytes: 0,
             deletes: VecDeque::new(),
+            bumps: Cells::new(),
+            question: None,
+            overtaken: 0,
             in_flight: HashMap::new(),
         }
     }
@@ -69,9 +93,15 @@ impl Client {
         &self.policy
     }
 
+    /// Which table of generations it asks.
+    #[must_use]
+    pub const fn scope(&self) -> u64 {
+        self.scope
+    }
+
     /// Queues a look-up; false if there are so many that it would wait for others.
     pub fn look_up(&mut self, ticket: Ticket, hash: u128) -> bool {
-        let free = self.policy.max_in_flight.saturating_sub(self.in_flight.len());
+        let free = self.policy.max_in_flight.saturating_sub(self.calls(false));
         if self.lookups.len() >= free.saturating_mul(self.policy.max_batch) {
             return false;
         }
@@ -89,8 +119,8 @@ impl Client {
         true
     }
 
-    /// Queues a delete, and drops stores of the same that are still queued; those on their way are
-    /// deleted once they have arrived. False if too many deletes wait.
+    /// Queues a delete, and drops stores of the same that are still queued. False if too many deletes
+    /// wait.
     pub fn delete(&mut self, hash: u128) -> bool {
         let bytes = &mut self.store_bytes;
         self.stores.retain(|entry| {
@@ -100,11 +130,6 @@ impl Client {
             }
             stays
         });
-        self.in_flight.values_mut().for_each(|(waiting, _)| waiting.overtake(hash));
-        self.queue_delete(hash)
-    }
-
-    fn queue_delete(&mut self, hash: u128) -> bool {
         let queued = self.deletes.contains(&hash);
         if !queued && self.deletes.len() < MAX_DELETES {
             self.deletes.push_back(hash);
@@ -113,29 +138,67 @@ impl Client {
         queued
     }
 
+    /// Queues bumps. There are never more than cells.
+    pub fn bump(&mut self, cells: Cells) {
+        for (cell, epoch) in cells {
+            match self.bumps.iter_mut().find(|(known, _)| *known == cell) {
+                Some((_, known)) => *known = epoch.max(*known),
+                None => self.bumps.push((cell, epoch)),
+            }
+        }
+    }
+
+    /// Queues a question about the table.
+    pub fn ask(&mut self, question: Question) {
+        let known = self.question.unwrap_or_default();
+        let full = known.full || question.full;
+        self.question = Some(Question { full, replace: question.replace.or(known.replace) });
+    }
+
+    /// Stores that something made stale before they were sent, since this was last asked.
+    pub fn take_overtaken(&mut self) -> u64 {
+        std::mem::take(&mut self.overtaken)
+    }
+
     /// Whether a flush would send something now.
     #[must_use]
     pub fn wants_flush(&self) -> bool {
-        !self.lookups.is_empty() || !self.deletes.is_empty() || self.stores.len() >= WRITE_BATCH
+        !self.lookups.is_empty()
+            || !self.deletes.is_empty()
+            || !self.bumps.is_empty()
+            || self.question.is_some()
+            || self.stores.len() >= WRITE_BATCH
     }
 
-    /// The next call to make: deletes first, then look-ups; none when there is nothing to send or too much
-    /// in flight. `all` sends the last few stores too instead of waiting for more. Calls may overtake each
-    /// other on their way.
-    pub fn next_call(&mut self, now_ms: u64, all: bool) -> Option<Call> {
-        if self.in_flight.len() >= self.policy.max_in_flight {
+    /// The next call to make: the table first, then deletes, then look-ups; none when there is nothing to
+    /// send or too much in flight. `all` sends the last few stores too instead of waiting for more. Calls
+    /// may overtake each other on their way.
+    pub fn next_call(&mut self, generations: &Generations, now_ms: u64, all: bool) -> Option<Call> {
+        let has_news = !self.bumps.is_empty() || self.question.is_some();
+        if has_news && self.calls(true) < MAX_TABLE_CALLS {
+            return Some(self.table_call(generations));
+        }
+        if self.calls(false) >= self.policy.max_in_flight {
             return None;
         }
         if !self.deletes.is_empty() {
             return Some(self.delete_call());
         }
         if !self.lookups.is_empty() {
-            return Some(self.lookup_call());
+            return Some(self.lookup_call(generations));
         }
-        if self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty()) {
-            return Some(self.store_call(now_ms));
+        // What nobody could trust waits until the table is known.
+        let is_known = generations.ask(self.scope, false).synced.number > 0;
+        if is_known && (self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty())) {
+            return self.store_call(generations, now_ms);
         }
         None
+    }
+
+    /// Calls in flight that are, or are not, about the table alone.
+    fn calls(&self, about_table: bool) -> usize {
+        let waiting = self.in_flight.values().map(|(waiting, _)| waiting);
+        waiting.filter(|waiting| matches!(waiting, Waiting::Table(..)) == about_table).count()
     }
 
     /// The call was made: its answer will come under `token`, or is given up after the timeout.
@@ -164,7 +227,6 @@ impl Client {
         mut give: impl FnMut(Answer<'a>),
     ) {
         let Some((waiting, sent_ms)) = self.in_flight.remove(&token) else { return };
-        self.delete_again(&waiting);
         if let Some(mut error) = L2Error::from_call_status(status) {
             // The tunnel answers 200 before Redis does: Envoy's timeout then looks like a reset. It
             // is counted from the start of the event loop's round, hence before the call was made.
@@ -184,98 +246,22 @@ impl Client {
                 Ok(_) | Err(_) => return waiting.fail(L2Error::Protocol, &mut give),
             }
         }
-        waiting.read(replies, &mut give);
+        waiting.read(replies, self.layout, &mut give);
     }
 
     /// Gives up calls whose answer never came. Envoy's own timeout comes first: this only makes
     /// sure that no request can wait for ever.
     pub fn expire(&mut self, now_ms: u64, mut give: impl FnMut(Answer<'static>)) {
         let latest = 2 * u64::from(self.policy.timeout_ms) + 1_000;
-        let late = self.in_flight.iter().filter(|(_, (_, sent))| sent + latest < now_ms);
-        let late: Vec<u32> = late.map(|(token, _)| *token).collect();
-        for token in late {
-            if let Some((waiting, _)) = self.in_flight.remove(&token) {
-                self.delete_again(&waiting);
-                waiting.fail(L2Error::Timeout, &mut give);
-            }
-        }
-    }
-
-    fn delete_again(&mut self, ended: &Waiting) {
-        ended.overtaken().for_each(|hash| {
-            self.queue_delete(hash);
-        });
-    }
-
-    fn lookup_call(&mut self) -> Call {
-        let count = self.lookups.len().min(self.policy.max_batch);
-        let mut body = self.begin(count * (self.policy.key_prefix.len() + 64));
-        let mut tickets = Vec::with_capacity(count);
-        for (ticket, hash) in self.lookups.drain(..count) {
-            let key = redis_key(&self.policy.key_prefix, hash);
-            resp::command(&mut body, &[b"GET", key.as_bytes()]);
-            tickets.push(ticket);
-        }
-        resp::command(&mut body, &[b"QUIT"]);
-        Call { body, waiting: Waiting::Lookups(tickets) }
-    }
-
-    fn delete_call(&mut self) -> Call {
-        let count = self.deletes.len();
-        let mut body = self.begin(count * (self.policy.key_prefix.len() + 64));
-        for hash in self.deletes.drain(..) {
-            let key = redis_key(&self.policy.key_prefix, hash);
-            resp::command(&mut body, &[b"DEL", key.as_bytes()]);
-        }
-        resp::command(&mut body, &[b"QUIT"]);
-        Call { body, waiting: Waiting::Deletes(count) }
-    }
-
-    fn store_call(&mut self, now_ms: u64) -> Call {
-        let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
-        let mut stores = Vec::new();
-        while let Some(entry) = self.stores.front() {
-            if !stores.is_empty() && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
-                break;
-            }
-            let Some(entry) = self.stores.pop_front() else { break };
-            self.store_bytes -= entry.len();
-            let (fresh_ms, useful_ms) = (entry.meta().fresh_until_ms, entry.useful_until_ms());
-            let left_ms = fresh_ms.saturating_sub(now_ms);
-            let stale_ms = useful_ms.saturating_sub(fresh_ms.max(now_ms));
-            #[allow(
-                clippy::cast_precision_loss,
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss
-            )] // a TTL needs no exactness
-            let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64 + stale_ms).max(1);
-            let key = redis_key(&self.policy.key_prefix, entry.key().hash());
-            let value = encode(&entry, self.policy.compress_above);
-            let expiry = expiry_ms.to_string();
-            resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
-            stores.push((entry.key().hash(), false));
-        }
-        resp::command(&mut body, &[b"QUIT"]);
-        Call { body, waiting: Waiting::Stores(stores) }
-    }
-
-    fn begin(&self, capacity: usize) -> Vec<u8> {
-        let mut body = Vec::with_capacity(capacity);
-        if let Some((user, password)) = &self.policy.auth {
-            let (user, password) = (user.as_bytes(), password.as_bytes());
-            if user.is_empty() {
-                resp::command(&mut body, &[b"AUTH", password]);
-            } else {
-                resp::command(&mut body, &[b"AUTH", user, password]);
-            }
-        }
-        body
+        let late = self.in_flight.extract_if(|_, (_, sent)| *sent + latest < now_ms);
+        late.for_each(|(_, (waiting, _))| waiting.fail(L2Error::Timeout, &mut give));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::coherence::{Bump, Followed, Memory, Verdict};
     use crate::config::load;
     use crate::entry::sample;
     use serde_json::json;
@@ -288,13 +274,33 @@ mod tests {
         let more = more.as_object().unwrap().clone();
         l2.as_object_mut().unwrap().extend(more);
         let config = json!({"role": "cache", "l2": l2}).to_string();
-        Client::new(load(config.as_bytes()).unwrap().l2.unwrap())
+        Client::new(load(config.as_bytes()).unwrap().l2.unwrap(), 256)
+    }
+
+    /// What a process knows that has followed an empty table.
+    fn known() -> Generations {
+        let (shared, mut generations) = (Memory::default(), Generations::default());
+        let scope = client(&json!({})).scope();
+        generations.open(&shared, 256, 1_000);
+        generations.attach(&shared, scope);
+        let asked = generations.ask(scope, true);
+        let followed = Followed { incarnation: Some(9), cells: Vec::new() };
+        assert_eq!(generations.follow(&shared, &asked, &followed, 0, 0), Verdict::Known);
+        generations
+    }
+
+    fn entry(body: &[u8]) -> Rc<Entry> {
+        let entry = sample("k", body);
+        let tags = entry.tags().into();
+        Rc::new(entry.with_tags(tags, known().epoch()))
     }
 
     fn answers(client: &mut Client, token: u32, status: &str, body: &str) -> Vec<String> {
         let mut all = Vec::new();
         client.received(token, Some(status.as_bytes()), body.as_bytes(), 0, |answer| {
-            all.push(format!("{answer:?}"));
+            if !matches!(answer, Answer::Followed(..) | Answer::NotFollowed(_)) {
+                all.push(format!("{answer:?}"));
+            }
         });
         all
     }
@@ -305,15 +311,15 @@ mod tests {
         for ticket in 1..=3 {
             assert!(client.look_up(ticket, u128::from(ticket)));
         }
-        let call = client.next_call(0, false).unwrap();
+        let call = client.next_call(&known(), 0, false).unwrap();
         let text = String::from_utf8(call.body.clone()).unwrap();
-        assert!(
-            text.starts_with("*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n")
-        );
+        assert!(text.contains(
+            "WITHSCORES\r\n*2\r\n$3\r\nGET\r\n$34\r\nt:00000000000000000000000000000001\r\n"
+        ));
         assert!(text.ends_with("*1\r\n$4\r\nQUIT\r\n"));
         client.sent(call, 9, 0);
-        assert!(client.owns(9) && client.next_call(0, false).is_none());
-        let replies = "$1\r\nx\r\n$-1\r\n-LOADING wait\r\n+OK\r\n";
+        assert!(client.owns(9) && client.next_call(&known(), 0, false).is_none());
+        let replies = "*0\r\n$1\r\nx\r\n$-1\r\n-LOADING wait\r\n+OK\r\n";
         assert_eq!(
             answers(&mut client, 9, "200", replies),
             ["Found(1, [120])", "Absent(2)", "Failed(3, Loading)"]
@@ -327,13 +333,15 @@ mod tests {
             ("504", "", ["Failed(1, Timeout)", "Failed(2, Timeout)"]),
             ("503", "", ["Failed(1, Refused)", "Failed(2, Refused)"]),
             ("200", "", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
-            ("200", "$1\r\nx\r\n$5\r\nab", ["Found(1, [120])", "Failed(2, Protocol)"]),
-            ("200", "garbage\r\n$1\r\nx\r\n", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
-            ("200", ":1\r\n$-1\r\n", ["Failed(1, Protocol)", "Absent(2)"]),
+            ("200", "*0\r\n$1\r\nx\r\n$5\r\nab", ["Found(1, [120])", "Failed(2, Protocol)"]),
+            ("200", "$1\r\nx\r\n$1\r\ny", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", "-OOM\r\n$1\r\nx\r\n$-1\r\n", ["Failed(1, OutOfMemory)", "Absent(2)"]),
+            ("200", "*0\r\ngarbage\r\n$1\r\nx\r\n", ["Failed(1, Protocol)", "Failed(2, Protocol)"]),
+            ("200", "*0\r\n:1\r\n$-1\r\n", ["Failed(1, Protocol)", "Absent(2)"]),
         ] {
             let mut client = client(&json!({}));
             assert!(client.look_up(1, 1) && client.look_up(2, 2));
-            let call = client.next_call(0, false).unwrap();
+            let call = client.next_call(&known(), 0, false).unwrap();
             client.sent(call, 5, 0);
             assert_eq!(answers(&mut client, 5, status, body), expected, "{status} {body}");
         }
@@ -344,7 +352,7 @@ mod tests {
         for (at_ms, expected) in [(1_044, L2Error::Reset), (1_045, L2Error::Timeout)] {
             let mut client = client(&json!({}));
             assert!(client.look_up(1, 1));
-            let call = client.next_call(1_000, false).unwrap();
+            let call = client.next_call(&known(), 1_000, false).unwrap();
             client.sent(call, 5, 1_000);
             let mut given = Vec::new();
             client.received(5, None, b"", at_ms, |answer| given.push(answer));
@@ -358,10 +366,10 @@ mod tests {
         let queued = (0..100).filter(|ticket| client.look_up(*ticket, 1)).count();
         assert_eq!(queued, 6); // two calls of three
         for token in 0..2 {
-            let call = client.next_call(0, false).unwrap();
+            let call = client.next_call(&known(), 0, false).unwrap();
             client.sent(call, token, 0);
         }
-        assert!(!client.look_up(7, 1) && client.next_call(0, true).is_none());
+        assert!(!client.look_up(7, 1) && client.next_call(&known(), 0, true).is_none());
         let mut given_up = 0;
         client.expire(1_100, |_| given_up += 1);
         assert_eq!(given_up, 0);
@@ -373,23 +381,23 @@ mod tests {
     #[test]
     fn deletes_come_first_and_overtake_stores() {
         let mut client = client(&json!({}));
-        let entry = Rc::new(sample("k", b"body"));
+        let entry = entry(b"body");
         let hash = entry.key().hash();
         assert!(client.store(Rc::clone(&entry)) && client.look_up(1, hash));
         assert!(client.delete(hash) && client.delete(hash) && client.wants_flush());
-        let call = client.next_call(0, true).unwrap();
+        let call = client.next_call(&known(), 0, true).unwrap();
         let text = String::from_utf8(call.body.clone()).unwrap();
         let command = format!("*2\r\n$3\r\nDEL\r\n$34\r\nt:{hash:032x}\r\n");
         assert_eq!(text, format!("{command}*1\r\n$4\r\nQUIT\r\n"));
         client.sent(call, 1, 0);
         assert_eq!(answers(&mut client, 1, "200", ":1\r\n+OK\r\n"), ["Deleted"]);
-        let call = client.next_call(0, true).unwrap();
+        let call = client.next_call(&known(), 0, true).unwrap();
         assert_eq!(call.lookups(), Some(1));
-        assert!(client.next_call(0, true).is_none(), "the store was dropped");
+        assert!(client.next_call(&known(), 0, true).is_none(), "the store was dropped");
         assert_eq!(client.store_bytes, 0);
         client.delete(7);
         client.sent(call, 2, 0);
-        let call = client.next_call(0, true).unwrap();
+        let call = client.next_call(&known(), 0, true).unwrap();
         client.sent(call, 3, 0);
         assert_eq!(answers(&mut client, 3, "504", ""), ["NotDeleted(Timeout)"]);
         // Bounded: what does not fit is told.
@@ -398,37 +406,64 @@ mod tests {
     }
 
     #[test]
-    fn a_store_on_its_way_is_deleted_once_it_has_arrived() {
-        let mut client = client(&json!({}));
-        let entry = Rc::new(sample("k", b"body"));
-        let hash = entry.key().hash();
-        assert!(client.store(entry));
-        let store = client.next_call(0, true).unwrap();
-        client.sent(store, 1, 0);
-        assert!(client.delete(hash));
-        let delete = client.next_call(0, true).unwrap();
-        client.sent(delete, 2, 0);
-        assert_eq!(answers(&mut client, 2, "200", ":0\r\n+OK\r\n"), ["Deleted"]);
-        assert!(!client.wants_flush());
-        assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
-        assert!(client.next_call(0, true).unwrap().body.starts_with(b"*2\r\n$3\r\nDEL"));
+    fn bumps_come_before_all_and_what_they_make_stale_is_not_stored() {
+        let mut client = client(&json!({"max_in_flight": 1}));
+        assert!(client.look_up(1, 1) && client.store(entry(b"body")));
+        client.bump(vec![(3, 10), (4, 10)]);
+        client.bump(vec![(3, 11)]);
+        client.ask(Question { full: true, replace: None });
+        let call = client.next_call(&known(), 0, true).unwrap();
+        assert!(call.body.starts_with(b"*9\r\n$4\r\nEVAL") && call.lookups().is_none());
+        client.sent(call, 1, 0);
+        let table = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n+OK\r\n";
+        let mut given = Vec::new();
+        let body = format!("$2\r\n42\r\n{table}");
+        client.received(1, Some(b"200"), body.as_bytes(), 0, |answer| given.push(answer));
+        let asked = known().ask(client.scope(), true);
+        let followed = Followed { incarnation: Some(9), cells: vec![] };
+        assert_eq!(
+            given,
+            [
+                Answer::Bumped(asked, vec![(3, 11), (4, 10)], 42),
+                Answer::Followed(asked, followed, true),
+            ]
+        );
+        // A question alone bumps nothing; look-ups do not wait for it.
+        client.ask(Question::default());
+        let call = client.next_call(&known(), 0, true).unwrap();
+        assert!(call.body.starts_with(b"*5\r\n$13\r\nZRANGEBYSCORE"));
+        client.sent(call, 2, 0);
+        assert_eq!(client.next_call(&known(), 0, true).unwrap().lookups(), Some(1));
+        // A new epoch: the store was overtaken.
+        let mut later = known();
+        let tags = entry(b"").tags().iter().copied().collect();
+        later.bump(Bump { tags, ..Bump::default() });
+        assert!(client.next_call(&later, 0, true).is_none());
+        assert_eq!(
+            (client.take_overtaken(), client.take_overtaken(), client.store_bytes),
+            (1, 0, 0)
+        );
+        // Without a table nothing could be trusted: stores wait.
+        assert!(client.store(entry(b"body")));
+        assert!(client.next_call(&Generations::default(), 0, true).is_none());
+        assert!(client.next_call(&known(), 0, true).is_some());
     }
 
     #[test]
     fn stores_wait_for_company_and_expire_with_their_freshness() {
         let mut client = client(&json!({"ttl_factor": 1.5, "write_budget": "1KiB"}));
-        assert!(client.store(Rc::new(sample("k", b"body"))));
-        assert!(!client.wants_flush() && client.next_call(1_000_000, false).is_none());
-        let call = client.next_call(1_000_000, true).unwrap();
+        assert!(client.store(entry(b"body")));
+        assert!(!client.wants_flush() && client.next_call(&known(), 1_000_000, false).is_none());
+        let call = client.next_call(&known(), 1_000_000, true).unwrap();
         let text = String::from_utf8_lossy(&call.body).into_owned();
         assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n95000\r\n"), "{text}");
         client.sent(call, 1, 0);
         assert_eq!(answers(&mut client, 1, "200", "+OK\r\n+OK\r\n"), ["Stored"]);
         // Stale before it could be written: gone at once, and counted as every other.
-        assert!(client.store(Rc::new(sample("k", b"body"))));
-        let call = client.next_call(2_000_000, true).unwrap();
+        assert!(client.store(entry(b"body")));
+        let call = client.next_call(&known(), 2_000_000, true).unwrap();
         assert!(String::from_utf8_lossy(&call.body).contains("PX\r\n$1\r\n1\r\n"));
-        assert!(!client.store(Rc::new(sample("k", &[0; 2_000]))));
+        assert!(!client.store(entry(&[0; 2_000])));
     }
 
     #[test]
@@ -437,12 +472,12 @@ mod tests {
             "transport": "direct", "auth": {"username": "u", "password": "p"}
         }));
         for (body, expected) in [
-            ("+OK\r\n$-1\r\n", "Absent(1)"),
+            ("+OK\r\n*0\r\n$-1\r\n", "Absent(1)"),
             ("-WRONGPASS no\r\n", "Failed(1, Auth)"),
             ("$-1\r\n", "Failed(1, Protocol)"),
         ] {
             assert!(client.look_up(1, 1));
-            let call = client.next_call(0, false).unwrap();
+            let call = client.next_call(&known(), 0, false).unwrap();
             assert!(call.body.starts_with(b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n"));
             client.sent(call, 1, 0);
             assert_eq!(answers(&mut client, 1, "200", body), [expected]);

@@ -25,6 +25,8 @@ closed_enum! {
         Cluster => "cluster",
         /// Any other error reply.
         Server => "server",
+        /// The table of generations is not known: what is in L2 cannot be trusted.
+        Unsynced => "unsynced",
         /// As many calls in flight as allowed; this one was not made.
         Saturated => "saturated",
         /// Envoy refused the callout: no such cluster, or it failed at once.

@@ -5,12 +5,14 @@
 //! told what came back.
 
 mod answers;
+mod calls;
 mod client;
 mod error;
 pub mod resp;
+mod table;
 
 pub use answers::{Answer, Ticket};
-pub use client::{Call, Client};
+pub use client::{Call, Client, Question};
 pub use error::L2Error;
 
 use std::fmt::Write;

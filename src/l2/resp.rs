@@ -57,6 +57,25 @@ pub fn next_reply<'a>(replies: &mut &'a [u8]) -> Result<Reply<'a>, L2Error> {
     Ok(reply)
 }
 
+/// Takes the head of an array off the front of `replies`: how many replies belong to it.
+///
+/// # Errors
+/// What Redis says instead, or `Protocol`.
+pub fn next_array(replies: &mut &[u8]) -> Result<usize, L2Error> {
+    match replies.split_first() {
+        Some((b'*', rest)) => {
+            let (line, rest) = line(rest)?;
+            *replies = rest;
+            usize::try_from(number(line)?).map_err(|_| L2Error::Protocol)
+        }
+        Some((b'-', _)) => match next_reply(replies)? {
+            Reply::Error(text) => Err(L2Error::from_reply(text)),
+            _ => Err(L2Error::Protocol),
+        },
+        _ => Err(L2Error::Protocol),
+    }
+}
+
 fn line(bytes: &[u8]) -> Result<(&[u8], &[u8]), L2Error> {
     let head = bytes.get(..bytes.len().min(MAX_LINE)).unwrap_or_default();
     let end = head.iter().position(|b| *b == b'\r').ok_or(L2Error::Protocol)?;

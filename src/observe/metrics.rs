@@ -5,7 +5,7 @@
 //! that into Prometheus labels.
 
 use crate::closed_enum::closed_enum;
-use crate::engine::{Bypass, Outcome};
+use crate::engine::{Bypass, Outcome, Purged};
 use crate::entry::DecodeError;
 use crate::http::storable::NotStored;
 use crate::l2::L2Error;
@@ -15,6 +15,8 @@ closed_enum! {
     pub enum L1Lookup {
         /// Fresh.
         Hit => "hit",
+        /// Fresh, in the store that the process's workers share.
+        Shared => "shared",
         /// Stored, but stale.
         Stale => "stale",
         /// Nothing.
@@ -29,6 +31,8 @@ closed_enum! {
         Hit => "hit",
         /// Stored, but stale.
         Stale => "stale",
+        /// Stored, but a write has made it invalid.
+        Invalid => "invalid",
         /// Nothing.
         Miss => "miss",
         /// Bytes that are not an entry for this key.
@@ -47,6 +51,8 @@ closed_enum! {
         Stored => "stored",
         /// Too much was waiting already.
         Skipped => "skipped",
+        /// Something made it stale before it was sent.
+        Overtaken => "overtaken",
         /// Redis did not take it.
         Failed => "failed",
     }
@@ -61,6 +67,32 @@ closed_enum! {
         Skipped => "skipped",
         /// Redis did not do it.
         Failed => "failed",
+    }
+}
+
+closed_enum! {
+    /// What happens between those who must not serve what a write made stale.
+    pub enum Coherence {
+        /// A worker told the others of its process what is stale.
+        Published => "published",
+        /// It could not.
+        NotPublished => "not_published",
+        /// Redis took bumps.
+        Confirmed => "confirmed",
+        /// It did not: they are sent again.
+        NotConfirmed => "not_confirmed",
+        /// The process knows everything that the table in Redis knew.
+        Followed => "followed",
+        /// Redis did not answer.
+        NotFollowed => "not_followed",
+        /// Redis answered for a table that is known to be gone.
+        Outdated => "outdated",
+        /// There is no table in Redis: one is made.
+        Made => "made",
+        /// The table in Redis lost something: nothing in L2 is trusted any more.
+        Lost => "lost",
+        /// Another table was found in Redis.
+        Adopted => "adopted",
     }
 }
 
@@ -117,6 +149,10 @@ pub enum Counter {
     Refresh,
     /// An entry on its way out of L2.
     L2Delete(L2Delete),
+    /// Coherence among workers and instances.
+    Coherence(Coherence),
+    /// A request to purge.
+    Purge(Purged),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -142,6 +178,8 @@ fn each(mut f: impl FnMut(Counter, String)) {
     f(Counter::Invalidation, "invalidations".into());
     f(Counter::Refresh, "refreshes".into());
     family!(L2Delete, L2Delete, "l2_deletes.result");
+    family!(Coherence, Coherence, "coherence.event");
+    family!(Purge, Purged, "purges.result");
 }
 
 impl Counter {
@@ -173,8 +211,16 @@ impl Counter {
         if let Some(place) = single.iter().position(|counter| *counter == self) {
             return start + place;
         }
-        let Self::L2Delete(value) = self else { return 0 };
-        start + single.len() + value.index()
+        start += single.len();
+        if let Self::L2Delete(value) = self {
+            return start + value.index();
+        }
+        start += L2Delete::ALL.len();
+        if let Self::Coherence(value) = self {
+            return start + value.index();
+        }
+        let Self::Purge(value) = self else { return 0 };
+        start + Coherence::ALL.len() + value.index()
     }
 }
 
@@ -186,7 +232,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::L2Delete(L2Delete::Failed).index() + 1] }
+        Self { pending: vec![0; Counter::Purge(Purged::Malformed).index() + 1] }
     }
 }
 
@@ -234,7 +280,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::L2Delete(L2Delete::Failed).index() + 1));
+        assert_eq!((names.len(), place), (place, Counter::Purge(Purged::Malformed).index() + 1));
     }
 
     #[test]

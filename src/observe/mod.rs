@@ -2,4 +2,6 @@
 
 mod metrics;
 
-pub use metrics::{Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup, L2Store};
+pub use metrics::{
+    Coherence, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup, L2Store,
+};

@@ -103,6 +103,32 @@ impl Envoy {
         change(cache_config(listeners["resources"].as_array_mut().expect("listeners")));
         replace(path, &listeners.to_string());
     }
+
+    /// Gives every filter of a reloadable Envoy a new VM.
+    pub fn renew_vms(&self) {
+        let path = self.listeners.as_ref().expect("a reloadable Envoy");
+        let text = fs::read_to_string(path).expect("the listeners");
+        let mut listeners: Value = serde_json::from_str(&text).expect("JSON");
+        renew(&mut listeners["resources"]);
+        replace(path, &listeners.to_string());
+    }
+}
+
+/// Changes the configuration of every VM in it.
+fn renew(node: &mut Value) {
+    match node {
+        Value::Object(members) => {
+            if let Some(vm) = members.get_mut("vm_config") {
+                vm["configuration"] = json!({
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": "renewed",
+                });
+            }
+            members.values_mut().for_each(renew);
+        }
+        Value::Array(items) => items.iter_mut().for_each(renew),
+        _ => {}
+    }
 }
 
 impl Builder {

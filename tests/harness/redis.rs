@@ -69,11 +69,12 @@ impl Redis {
         }
     }
 
-    /// Every key it holds.
+    /// The key of every entry it holds: the table of generations is none.
     pub fn keys(&self) -> Vec<String> {
         let text = String::from_utf8(self.raw(&[b"KEYS", b"*"]).unwrap()).unwrap();
         let lines = text.split("\r\n").skip(1).filter(|line| !line.starts_with('$'));
-        lines.filter(|line| !line.is_empty()).map(ToOwned::to_owned).collect()
+        let entries = lines.filter(|line| !line.is_empty() && !line.contains("generations:"));
+        entries.map(ToOwned::to_owned).collect()
     }
 
     /// A figure of `INFO`.

@@ -84,6 +84,12 @@ pub fn no_routes(config: &mut Value) {
     config["defaults"] = serde_json::json!({});
 }
 
+/// Nothing is stored in this process: what is a hit comes from Redis.
+pub fn l2_only(config: &mut Value) {
+    config["l1"] = serde_json::json!({"budget": "0B"});
+    config["shared"] = serde_json::json!({"budget": "0B"});
+}
+
 /// Routes for the origin's synthetic resource, with a TTL of a minute.
 pub fn echo_routes(config: &mut Value) {
     config["routes"] = serde_json::json!([{"path": "/echo/{*rest}", "ttl": "60s"}]);

@@ -60,7 +60,7 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     let begun = begin(&case.second, now_ms, policy, &mut worker);
     judgement.served = Some(!matches!(begun, Begin::Miss(_)));
     let mut exchange = match begun {
-        Begin::Hit(entry, now_ms) => {
+        Begin::Hit(entry, _, now_ms) => {
             judgement.age_s = Some(entry.age_s(now_ms));
             return judgement;
         }
@@ -100,7 +100,7 @@ fn begin(request: &Request, now_ms: u64, policy: &Rc<Policy>, worker: &mut Worke
     let head =
         [(":method", request.method), (":scheme", "http"), (":authority", "a"), (":path", "/x")];
     let block = block(head.iter().chain(&request.fields));
-    Exchange::begin(policy, block, true, || now_ms, worker)
+    Exchange::begin(policy, block, true, || now_ms, |_| None, worker)
 }
 
 fn respond(

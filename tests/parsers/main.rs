@@ -11,6 +11,7 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 use redis_protocol::resp2::decode::decode as other_decode;
 use redis_protocol::resp2::types::OwnedFrame;
+use tiercel::coherence::{Stamp, Tag};
 use tiercel::entry::{self, Entry, Meta};
 use tiercel::http::cache_control::{CacheControl, FieldNames};
 use tiercel::http::conditional::{Conditions, not_modified_fields};
@@ -237,6 +238,7 @@ proptest! {
     fn entries_come_back(
         key in vec(any::<u8>(), 0..40), fields in list(), body in vec(any::<u8>(), 0..600),
         repeat in 1_usize..9, above in 0_usize..2_000, status in any::<u16>(), at in any::<u64>(),
+        tags in vec(any::<u32>().prop_map(Tag::from_bits), 0..20), number in any::<u64>(),
     ) {
         let meta = Meta {
             status,
@@ -249,8 +251,10 @@ proptest! {
         };
         let key = Key::new(&key);
         let one = Entry::new(meta, key.clone(), buf(&fields).to_block(), body.repeat(repeat).into());
-        let bytes = entry::encode(&one, above);
-        prop_assert_eq!(entry::decode(&bytes, &key, 100_000), Ok(one));
+        let one = one.with_tags(tags.into(), 0);
+        let stamp = Stamp { incarnation: at, number };
+        let bytes = entry::encode(&one, stamp, above);
+        prop_assert_eq!(entry::decode(&bytes, &key, 100_000), Ok((one, stamp)));
     }
 
     #[test]

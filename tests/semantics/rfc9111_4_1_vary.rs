@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{get_with, text};
+use crate::harness::scene::l2_only;
 use crate::harness::{Asked, Scene, eventually, reply};
 
 /// Says what it was asked for, and that it matters.
@@ -35,8 +36,7 @@ fn rfc9111_4_1_a_variant_for_each_value() {
 
 #[test]
 fn rfc9111_4_1_variants_go_through_l2() {
-    let (envoy, script, _redis) =
-        Scene::scripted_l2("4-1-l2", |config| config["l1"] = json!({"budget": "0B"}), by_language);
+    let (envoy, script, _redis) = Scene::scripted_l2("4-1-l2", l2_only, by_language);
     let mut client = envoy.client();
     for (stored, language) in [(2, "de"), (4, "en")] {
         get_with(&mut client, "/a", &[("accept-language", language)]);

@@ -31,7 +31,8 @@ fn rfc9111_4_4_unsafe_methods_invalidate_in_every_level() {
         ("PURGE", &[], &["/c/d", "/b?x=1"]),
         ("POST", &[("x-named", "http://evil.test/e")], &["/c/d", "/b?x=1"]),
         ("POST", &[("x-status", "404")], &[]),
-        ("POST", &[("x-status", "500")], &[]),
+        // An error may have come after the change.
+        ("POST", &[("x-status", "500")], &["/c/d"]),
         ("OPTIONS", &[], &[]),
         ("REPORT", &[], &[]),
     ] {
@@ -43,14 +44,14 @@ fn rfc9111_4_4_unsafe_methods_invalidate_in_every_level() {
         eventually("everything to be in Redis", || (redis.keys().len() == all.len()).then_some(()));
         let response = client.request(method, "/c/d", fields, b"");
         assert!(response.cache_status().ends_with("detail=method"), "{response:?}");
-        let left = all.len() - gone.len();
-        eventually("Redis to forget", || (redis.keys().len() == left).then_some(()));
         for path in all {
             let hit = client.get(path).is_hit();
             assert_eq!(hit, !gone.contains(&path), "{method} {fields:?}: {path} ({host})");
         }
     }
-    assert!(envoy.metric("tiercel_invalidations") >= 10);
+    eventually("what was stale to be counted", || {
+        (envoy.metric("tiercel_invalidations") >= 10).then_some(())
+    });
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn rfc9111_4_4_all_variants_go_at_once() {
 
 #[test]
 fn a_write_overtakes_a_store_that_waits() {
-    let (envoy, script, redis) = Scene::scripted_l2(
+    let (envoy, script, _redis) = Scene::scripted_l2(
         "4-4-waiting",
         |_| {},
         |asked| {
@@ -93,13 +94,14 @@ fn a_write_overtakes_a_store_that_waits() {
         client.get(&format!("/{n}"));
         client.request("PUT", &format!("/{n}"), &[], b"");
     }
-    // A store that was on its way already is deleted once more when it has arrived.
-    eventually("the deletes", || {
-        (envoy.metric("tiercel_l2_deletes{result=\"deleted\"}") >= 20).then_some(())
+    // One that was on its way already is in Redis, and of no use.
+    eventually("most stores to be given up", || {
+        let given_up = envoy.metric("tiercel_l2_stores{result=\"overtaken\"}");
+        let stored = envoy.metric("tiercel_l2_stores{result=\"stored\"}");
+        (given_up + stored == 20 && given_up > 0).then_some(())
     });
-    client.get("/last");
-    eventually("the last to be in Redis", || (redis.keys().len() == 1).then_some(()));
-    assert_eq!(script.asked().len(), 41);
+    assert!((0..20).all(|n| !client.get(&format!("/{n}")).is_hit()));
+    assert_eq!(script.asked().len(), 60);
 }
 
 #[test]

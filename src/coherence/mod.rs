@@ -1,0 +1,27 @@
+//! Coherence: what a write makes stale stops being valid, in every worker, process and instance
+//! (docs/design.md, 10).
+//!
+//! Nothing here does I/O: [`Generations`] works on whatever [`SharedData`] it is given, and is told what
+//! the table in Redis says.
+
+mod cells;
+mod follow;
+mod generations;
+mod head;
+pub mod keeper;
+mod pointer;
+mod shared;
+mod tags;
+mod template;
+
+pub use cells::{Layout, Plane};
+pub use follow::{Asked, Cells, Followed, Verdict};
+pub use generations::{Bump, Generations, Validity};
+pub use head::Stamp;
+pub use pointer::Pointer;
+pub use shared::SharedData;
+pub use tags::{Tag, Tags};
+pub use template::{Filling, Template};
+
+#[cfg(test)]
+pub(crate) use shared::Memory;

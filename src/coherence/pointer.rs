@@ -1,0 +1,74 @@
+//! JSON pointers (RFC 6901), with `*` for every element of an array.
+
+use serde_json::Value;
+
+/// Where values lie in a JSON document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer(Vec<Box<str>>);
+
+impl Pointer {
+    /// Reads `/ids/*`; none if it is no pointer.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let steps = text.strip_prefix('/')?.split('/');
+        Some(Self(steps.map(|step| step.replace("~1", "/").replace("~0", "~").into()).collect()))
+    }
+
+    /// Calls `give` with each value there is, until it says to stop.
+    pub fn visit<'a>(&self, document: &'a Value, give: &mut impl FnMut(&'a Value) -> bool) -> bool {
+        visit(&self.0, document, give)
+    }
+}
+
+fn visit<'a>(
+    steps: &[Box<str>],
+    node: &'a Value,
+    give: &mut impl FnMut(&'a Value) -> bool,
+) -> bool {
+    let Some((step, rest)) = steps.split_first() else { return give(node) };
+    match node {
+        Value::Array(items) if **step == *"*" => items.iter().all(|item| visit(rest, item, give)),
+        Value::Array(items) => {
+            let item = step.parse().ok().and_then(|index: usize| items.get(index));
+            item.is_none_or(|item| visit(rest, item, give))
+        }
+        Value::Object(members) => members.get(&**step).is_none_or(|m| visit(rest, m, give)),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn found(pointer: &str, document: &Value) -> Vec<String> {
+        let mut all = Vec::new();
+        Pointer::parse(pointer).unwrap().visit(document, &mut |value| {
+            all.push(value.to_string());
+            all.len() < 3
+        });
+        all
+    }
+
+    #[test]
+    fn values_are_found() {
+        let document =
+            json!({"a/b": {"~": 1}, "ids": [7, 8, 9, 10], "rows": [{"id": 1}, {}, {"id": 2}]});
+        for (pointer, values) in [
+            ("/a~1b/~0", &["1"][..]),
+            ("/ids/1", &["8"]),
+            ("/ids/*", &["7", "8", "9"]),
+            ("/rows/*/id", &["1", "2"]),
+            ("/ids/x", &[]),
+            ("/ids/9", &[]),
+            ("/a~1b/x/y", &[]),
+            ("/nothing/*", &[]),
+        ] {
+            assert_eq!(found(pointer, &document), values, "{pointer}");
+        }
+        assert_eq!(Pointer::parse("ids"), None);
+    }
+}

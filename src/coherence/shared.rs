@@ -1,0 +1,109 @@
+//! Memory that all workers of a process see, as the host offers it.
+
+/// Named values that are replaced as a whole, and a bell.
+pub trait SharedData {
+    /// The value called `name`, and the token to replace just that one; none if there is none.
+    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)>;
+    /// Sets a value. With a token other than 0 only if nobody has set it since. Whether it was set.
+    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool;
+    /// How often the bell was rung, as far as that can be told: the same number as before means that it
+    /// was not rung. None if there is no bell.
+    fn bell(&self) -> Option<u64>;
+    /// Rings the bell.
+    fn ring(&self);
+}
+
+/// Each failed attempt is somebody else's success, and each of those takes microseconds.
+const ATTEMPTS: usize = 10_000;
+
+/// Replaces a value by what `change` makes of it, however many others do the same; `change` may be
+/// called several times, and none from it leaves everything as it is. Whether all went well.
+pub(super) fn update(
+    shared: &impl SharedData,
+    name: &[u8],
+    mut change: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+) -> bool {
+    for _ in 0..ATTEMPTS {
+        let (value, token) = shared.get(name).unwrap_or_default();
+        match change(&value) {
+            None => return true,
+            Some(next) if shared.set(name, &next, token) => return true,
+            Some(_) => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+type Values = std::collections::HashMap<Vec<u8>, (Vec<u8>, u32)>;
+
+/// Shared data for tests: clones are the workers of one process.
+#[cfg(test)]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Memory {
+    values: std::rc::Rc<std::cell::RefCell<Values>>,
+    bell: std::rc::Rc<std::cell::Cell<u64>>,
+}
+
+#[cfg(test)]
+impl Memory {
+    pub(crate) fn len(&self) -> usize {
+        self.values.borrow().len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.values.borrow().values().map(|(value, _)| value.len()).sum()
+    }
+}
+
+#[cfg(test)]
+impl SharedData for Memory {
+    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
+        self.values.borrow().get(name).cloned()
+    }
+
+    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
+        let mut values = self.values.borrow_mut();
+        let known = values.get(name).map_or(0, |(_, token)| *token);
+        let free = token == 0 || known == 0 || token == known;
+        if free {
+            values.insert(name.to_vec(), (value.to_vec(), known + 1));
+        }
+        free
+    }
+
+    fn bell(&self) -> Option<u64> {
+        Some(self.bell.get())
+    }
+
+    fn ring(&self) {
+        self.bell.set(self.bell.get() + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn an_update_is_made_of_what_is_there_when_it_succeeds() {
+        let shared = Memory::default();
+        let other = shared.clone();
+        let mut rounds = 0;
+        assert!(update(&shared, b"n", |value| {
+            rounds += 1;
+            if rounds < 3 {
+                other.set(b"n", &[rounds], 0);
+            }
+            Some([value, b"!"].concat())
+        }));
+        // The first attempt met nothing, which no token protects: it wins. Creation is not contended.
+        assert_eq!(
+            shared.get(b"n").unwrap().0,
+            if rounds == 1 { b"!".to_vec() } else { vec![2, b'!'] }
+        );
+        assert!(update(&shared, b"n", |_| None));
+    }
+}

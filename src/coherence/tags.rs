@@ -1,0 +1,155 @@
+//! Tags: what a stored response depends on.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The bit that tells the prefix of a path from everything else.
+const PREFIX: u32 = 1 << 31;
+/// Prefixes of longer paths are not told apart: what is purged by one goes further.
+const MAX_PREFIXES: usize = 8;
+
+/// What may become stale, as 32 bits of its name's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(u32);
+
+impl Tag {
+    /// The tag of a resource by its key, or one that has a name.
+    #[must_use]
+    pub fn named(name: &[u8]) -> Self {
+        Self(hash(name) & !PREFIX)
+    }
+
+    /// The tag of everything whose key begins with `prefix`, which ends in a slash.
+    #[must_use]
+    pub fn prefix(prefix: &[u8]) -> Self {
+        Self(hash(prefix) | PREFIX)
+    }
+
+    /// The tags that a field's value names, separated by blanks or commas.
+    pub fn list(value: &[u8]) -> impl Iterator<Item = Self> {
+        let names = value.split(|b| matches!(b, b' ' | b',' | b'\t'));
+        names.filter(|name| !name.is_empty()).map(Self::named)
+    }
+
+    /// The tag for the prefix that a purge names: the longest there is a tag for.
+    #[must_use]
+    pub fn of_prefix(prefix: &[u8]) -> Self {
+        let last = prefixes(prefix).last();
+        Self::prefix(last.unwrap_or_default())
+    }
+
+    /// Whether it is a prefix's.
+    #[must_use]
+    pub const fn is_prefix(self) -> bool {
+        self.0 & PREFIX != 0
+    }
+
+    /// Its bits.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The tag with these bits.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
+fn hash(name: &[u8]) -> u32 {
+    xxh3_64(name) as u32
+}
+
+/// Tags, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Vec<Tag>);
+
+impl Tags {
+    /// The tags that every resource has: its own and its prefixes'.
+    #[must_use]
+    pub fn of_resource(key: &[u8]) -> Self {
+        let mut tags = Self(Vec::with_capacity(8));
+        tags.add(Tag::named(key));
+        prefixes(key).for_each(|prefix| tags.add(Tag::prefix(prefix)));
+        tags
+    }
+
+    /// Adds one, if it is not among them.
+    pub fn add(&mut self, tag: Tag) {
+        if !self.0.contains(&tag) {
+            self.0.push(tag);
+        }
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn as_slice(&self) -> &[Tag] {
+        &self.0
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Extend<Tag> for Tags {
+    fn extend<I: IntoIterator<Item = Tag>>(&mut self, tags: I) {
+        tags.into_iter().for_each(|tag| self.add(tag));
+    }
+}
+
+impl FromIterator<Tag> for Tags {
+    fn from_iter<I: IntoIterator<Item = Tag>>(tags: I) -> Self {
+        let mut all = Self::default();
+        all.extend(tags);
+        all
+    }
+}
+
+/// What a key begins with, up to each slash of its path.
+fn prefixes(key: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let path = key.windows(2).position(|two| two == b"//").map_or(0, |at| at + 2);
+    let end = key.iter().position(|b| *b == b'?').unwrap_or(key.len());
+    let slashes = (path..end).filter(|at| key.get(*at) == Some(&b'/'));
+    slashes.take(MAX_PREFIXES).filter_map(|at| key.get(..=at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn a_resource_has_its_own_tag_and_its_prefixes() {
+        let tags = Tags::of_resource(b"http://a/api/games/7?x=/y");
+        let expected = [
+            Tag::named(b"http://a/api/games/7?x=/y"),
+            Tag::prefix(b"http://a/"),
+            Tag::prefix(b"http://a/api/"),
+            Tag::prefix(b"http://a/api/games/"),
+        ];
+        assert_eq!(tags.as_slice(), expected);
+        assert!(expected[1].is_prefix() && !expected[0].is_prefix());
+        assert_eq!(Tags::of_resource(b"///x").as_slice().len(), 2);
+    }
+
+    #[test]
+    fn a_deep_prefix_is_purged_by_the_last_that_is_told_apart() {
+        let deep = b"http://a/1/2/3/4/5/6/7/8/9/10/";
+        let tags = Tags::of_resource(&[&deep[..], b"x"].concat());
+        assert_eq!(tags.as_slice().len(), 1 + MAX_PREFIXES);
+        assert!(tags.as_slice().contains(&Tag::of_prefix(deep)));
+        assert_eq!(Tag::of_prefix(b"http://a/api/"), Tag::prefix(b"http://a/api/"));
+    }
+
+    #[test]
+    fn each_tag_is_there_once() {
+        let tags: Tags =
+            [Tag::named(b"a"), Tag::named(b"b"), Tag::named(b"a")].into_iter().collect();
+        assert_eq!(tags.as_slice(), [Tag::named(b"a"), Tag::named(b"b")]);
+    }
+}

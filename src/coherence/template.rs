@@ -1,0 +1,284 @@
+//! Names of tags with gaps that a request fills: `game:{gid}`, `events:{request:/game_gid|any}`.
+
+use serde_json::Value;
+
+use super::pointer::Pointer;
+use super::{Tag, Tags};
+use crate::http::fields::Fields;
+use crate::http::percent::decode;
+use crate::http::query::parameter;
+
+/// Tags that one template makes, at most.
+const MOST: usize = 256;
+
+/// A tag's name with gaps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Gap { source: Source, otherwise: Option<Box<str>> },
+}
+
+/// What fills a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// A segment of the path.
+    Path(usize),
+    /// A query parameter.
+    Query(Box<[u8]>),
+    /// A field of the request.
+    Field(Box<[u8]>),
+    /// The JSON body of the request.
+    Request(Pointer),
+    /// The JSON body of the response.
+    Response(Pointer),
+}
+
+/// A request, as far as it fills gaps.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling<'a> {
+    /// Its normalised path.
+    pub path: &'a [u8],
+    /// Its query.
+    pub query: &'a [u8],
+    /// Its fields.
+    pub fields: Fields<'a>,
+    /// Its body, if that is JSON and known.
+    pub request: Option<&'a Value>,
+    /// The response's body, if that is JSON and known.
+    pub response: Option<&'a Value>,
+}
+
+impl Template {
+    /// Reads a template for a route with this path template.
+    ///
+    /// # Errors
+    /// One sentence on what is wrong.
+    pub fn parse(text: &str, path: &str) -> Result<Self, String> {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let (gap, after) =
+                after.split_once('}').ok_or_else(|| format!("{text:?} has no }}"))?;
+            if !before.is_empty() {
+                parts.push(Part::Text(before.into()));
+            }
+            let (name, otherwise) = match gap.split_once('|') {
+                Some((name, otherwise)) => (name, Some(otherwise.into())),
+                None => (gap, None),
+            };
+            parts.push(Part::Gap { source: source(name, path)?, otherwise });
+            rest = after;
+        }
+        if rest.contains('}') {
+            return Err(format!("{text:?} has a }} too many"));
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.into()));
+        }
+        if parts.is_empty() { Err("is empty".into()) } else { Ok(Self(parts)) }
+    }
+
+    /// Whether every request fills every gap.
+    #[must_use]
+    pub fn is_total(&self) -> bool {
+        self.gaps().all(|(source, otherwise)| otherwise || matches!(source, Source::Path(_)))
+    }
+
+    /// Whether it needs the body of the request.
+    #[must_use]
+    pub fn needs_request(&self) -> bool {
+        self.gaps().any(|(source, _)| matches!(source, Source::Request(_)))
+    }
+
+    /// Whether it needs the body of the response.
+    #[must_use]
+    pub fn needs_response(&self) -> bool {
+        self.gaps().any(|(source, _)| matches!(source, Source::Response(_)))
+    }
+
+    fn gaps(&self) -> impl Iterator<Item = (&Source, bool)> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Gap { source, otherwise } => Some((source, otherwise.is_some())),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// Adds the tags that a request makes of it: none if a gap stays open, several if one has several
+    /// values.
+    pub fn fill(&self, with: &Filling<'_>, tags: &mut Tags) {
+        let mut names = vec![String::new()];
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => names.iter_mut().for_each(|name| name.push_str(text)),
+                Part::Gap { source, otherwise } => {
+                    let mut values = source.values(with);
+                    if values.is_empty() || values.len() * names.len() > MOST {
+                        values = otherwise.iter().map(ToString::to_string).collect();
+                    }
+                    let each = |name: &String| {
+                        let name = name.clone();
+                        values.iter().map(move |value| format!("{name}{value}")).collect::<Vec<_>>()
+                    };
+                    names = names.iter().flat_map(each).collect();
+                }
+            }
+        }
+        tags.extend(names.iter().map(|name| Tag::named(name.as_bytes())));
+    }
+}
+
+fn source(name: &str, path: &str) -> Result<Source, String> {
+    let pointer = |text: &str| {
+        Pointer::parse(text).ok_or_else(|| format!("{text:?} is not a JSON pointer: /ids/*"))
+    };
+    match name.split_once(':') {
+        Some(("query", name)) if !name.is_empty() => Ok(Source::Query(name.as_bytes().into())),
+        Some(("header", name)) if !name.is_empty() => {
+            Ok(Source::Field(name.to_ascii_lowercase().into_bytes().into()))
+        }
+        Some(("request", text)) => Ok(Source::Request(pointer(text)?)),
+        Some(("response", text)) => Ok(Source::Response(pointer(text)?)),
+        Some(_) => Err(format!("{name:?} is none of query:, header:, request:, response:")),
+        None => {
+            let wanted = format!("{{{name}}}");
+            let mut segments = path.split('/').skip(1);
+            let found = segments.position(|segment| segment == wanted);
+            found.map(Source::Path).ok_or_else(|| format!("the path has no {wanted}"))
+        }
+    }
+}
+
+impl Source {
+    /// Its values, none of them empty.
+    fn values(&self, with: &Filling<'_>) -> Vec<String> {
+        let mut values: Vec<String> = match self {
+            Self::Path(index) => {
+                let segment = with.path.split(|b| *b == b'/').nth(index + 1).unwrap_or_default();
+                vec![text(&decode(segment, false))]
+            }
+            Self::Query(name) => {
+                vec![text(&decode(parameter(with.query, name).unwrap_or_default(), true))]
+            }
+            Self::Field(name) => vec![text(with.fields.get(name).unwrap_or_default())],
+            Self::Request(pointer) => in_json(pointer, with.request),
+            Self::Response(pointer) => in_json(pointer, with.response),
+        };
+        values.retain(|value| !value.is_empty());
+        values
+    }
+}
+
+/// The values in a document; none if there are too many, or one that names nothing.
+fn in_json(pointer: &Pointer, document: Option<&Value>) -> Vec<String> {
+    let Some(document) = document else { return Vec::new() };
+    let mut values = Vec::new();
+    let complete = pointer.visit(document, &mut |value| {
+        let value = match value {
+            Value::String(string) => text(string.as_bytes()),
+            Value::Number(number) if number.is_f64() => {
+                let number = number.as_f64().unwrap_or_default();
+                if number.fract() == 0.0 { format!("{number:.0}") } else { number.to_string() }
+            }
+            Value::Number(number) => number.to_string(),
+            Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => return false,
+        };
+        values.push(value);
+        values.len() <= MOST
+    });
+    if complete { values } else { Vec::new() }
+}
+
+/// Text as tags compare it: `010` and ` 10` name what `10` names.
+fn text(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim();
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return text.to_owned();
+    }
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() { "0".to_owned() } else { digits.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::fields::block;
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const PATH: &str = "/api/games/{gid}/events/{id}";
+
+    fn filled(template: &str) -> Vec<Tag> {
+        let fields = block(&[("x-tenant", "t 1")]);
+        let (request, response) = (
+            json!({"game_gid": "010000147", "ids": [1, "2", 3.0], "bad": [1, null], "many": (0..300).collect::<Vec<_>>()}),
+            json!({"data": {"event_id": 77}}),
+        );
+        let with = Filling {
+            path: b"/api/games/%E4%B8%AD/events/007",
+            query: b"game_gid=+010&empty=",
+            fields: Fields::new(&fields),
+            request: Some(&request),
+            response: Some(&response),
+        };
+        let mut tags = Tags::default();
+        Template::parse(template, PATH).unwrap().fill(&with, &mut tags);
+        tags.as_slice().to_vec()
+    }
+
+    #[test]
+    fn gaps_are_filled() {
+        for (template, names) in [
+            ("games", &["games"][..]),
+            ("game:{gid}", &["game:\u{4e2d}"]),
+            ("{gid}/{id}", &["\u{4e2d}/7"]),
+            ("g:{query:game_gid}", &["g:10"]),
+            ("t:{header:X-Tenant}!", &["t:t 1!"]),
+            ("g:{request:/game_gid|any}", &["g:10000147"]),
+            ("e:{request:/ids/*|any}", &["e:1", "e:2", "e:3"]),
+            ("e:{response:/data/event_id|any}", &["e:77"]),
+            // What cannot be known is what stands behind the bar, or no tag at all.
+            ("e:{request:/bad/*|any}", &["e:any"]),
+            ("e:{request:/many/*|any}", &["e:any"]),
+            ("e:{request:/none|any}", &["e:any"]),
+            ("g:{query:empty|all}", &["g:all"]),
+            ("g:{query:empty}", &[]),
+            ("g:{query:none}:{id}", &[]),
+        ] {
+            let expected: Vec<Tag> = names.iter().map(|name| Tag::named(name.as_bytes())).collect();
+            assert_eq!(filled(template), expected, "{template}");
+        }
+    }
+
+    #[test]
+    fn wrong_templates_are_named() {
+        for (template, message) in [
+            ("", "is empty"),
+            ("a{gid", "has no }"),
+            ("a}", "too many"),
+            ("{nothing}", "the path has no {nothing}"),
+            ("{cookie:x}", "none of query:"),
+            ("{query:}", "none of query:"),
+            ("{request:ids}", "not a JSON pointer"),
+        ] {
+            let error = Template::parse(template, PATH).unwrap_err();
+            assert!(error.contains(message), "{template}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_template_knows_what_it_needs() {
+        let parse = |text| Template::parse(text, PATH).unwrap();
+        assert!(parse("a:{gid}").is_total() && parse("a:{query:x|y}").is_total());
+        assert!(!parse("a:{query:x}").is_total());
+        assert!(
+            parse("a:{request:/x}").needs_request() && !parse("a:{request:/x}").needs_response()
+        );
+        assert!(parse("a:{gid}{response:/x}").needs_response());
+    }
+}

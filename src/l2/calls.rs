@@ -1,0 +1,105 @@
+//! What a call says: commands in RESP, one after the other, with `QUIT` behind them.
+
+use super::answers::Waiting;
+use super::client::{Call, Client, Question};
+use super::table::{write_bump, write_follow};
+use super::{redis_key, resp};
+use crate::coherence::Generations;
+use crate::entry::{encode, encoded_len_limit};
+
+/// Bytes of stores sent in one call.
+const MAX_WRITE_CALL: usize = 256 << 10;
+
+impl Client {
+    /// What is new in the table, and look-ups: what they find is valid against that. The table comes
+    /// first, for Redis sends no more than 64 KiB and the value it is at before it reads on: what comes
+    /// after a large value would be lost to the `direct` transport, whose way to Redis is closed by then.
+    pub(super) fn lookup_call(&mut self, generations: &Generations) -> Call {
+        let count = self.lookups.len().min(self.policy.max_batch);
+        let mut body = self.begin((count + 2) * (self.policy.key_prefix.len() + 64));
+        let asked = generations.ask(self.scope, false);
+        write_follow(&mut body, &self.table, &asked);
+        let mut tickets = Vec::with_capacity(count);
+        for (ticket, hash) in self.lookups.drain(..count) {
+            let key = redis_key(&self.policy.key_prefix, hash);
+            resp::command(&mut body, &[b"GET", key.as_bytes()]);
+            tickets.push(ticket);
+        }
+        end(body, Waiting::Lookups(tickets, asked))
+    }
+
+    pub(super) fn delete_call(&mut self) -> Call {
+        let count = self.deletes.len();
+        let mut body = self.begin(count * (self.policy.key_prefix.len() + 64));
+        for hash in self.deletes.drain(..) {
+            let key = redis_key(&self.policy.key_prefix, hash);
+            resp::command(&mut body, &[b"DEL", key.as_bytes()]);
+        }
+        end(body, Waiting::Deletes(count))
+    }
+
+    /// Bumps, and what is new in the table.
+    pub(super) fn table_call(&mut self, generations: &Generations) -> Call {
+        let Question { full, replace } = self.question.take().unwrap_or_default();
+        let cells = std::mem::take(&mut self.bumps);
+        let asked = generations.ask(self.scope, full || replace.is_some());
+        let mut body = self.begin(1_024);
+        let bumps = replace.is_some() || !cells.is_empty();
+        if bumps {
+            write_bump(&mut body, &self.table, replace.unwrap_or(0), &asked, &cells);
+        }
+        write_follow(&mut body, &self.table, &asked);
+        end(body, Waiting::Table(bumps.then_some(cells), asked))
+    }
+
+    /// Stores of what is still valid; none if nothing is.
+    pub(super) fn store_call(&mut self, generations: &Generations, now_ms: u64) -> Option<Call> {
+        let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
+        let mut count = 0;
+        while let Some(entry) = self.stores.front() {
+            if count > 0 && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
+                break;
+            }
+            let Some(entry) = self.stores.pop_front() else { break };
+            self.store_bytes -= entry.len();
+            let stamp = generations.stamp(self.scope, entry.tags(), entry.epoch());
+            let Some(stamp) = stamp else {
+                self.overtaken += 1;
+                continue;
+            };
+            let (fresh_ms, useful_ms) = (entry.meta().fresh_until_ms, entry.useful_until_ms());
+            let left_ms = fresh_ms.saturating_sub(now_ms);
+            let stale_ms = useful_ms.saturating_sub(fresh_ms.max(now_ms));
+            #[allow(
+                clippy::cast_precision_loss,
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss
+            )] // a TTL needs no exactness
+            let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64 + stale_ms).max(1);
+            let key = redis_key(&self.policy.key_prefix, entry.key().hash());
+            let value = encode(&entry, stamp, self.policy.compress_above);
+            let expiry = expiry_ms.to_string();
+            resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
+            count += 1;
+        }
+        (count > 0).then(|| end(body, Waiting::Stores(count)))
+    }
+
+    fn begin(&self, capacity: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(capacity);
+        if let Some((user, password)) = &self.policy.auth {
+            let (user, password) = (user.as_bytes(), password.as_bytes());
+            if user.is_empty() {
+                resp::command(&mut body, &[b"AUTH", password]);
+            } else {
+                resp::command(&mut body, &[b"AUTH", user, password]);
+            }
+        }
+        body
+    }
+}
+
+fn end(mut body: Vec<u8>, waiting: Waiting) -> Call {
+    resp::command(&mut body, &[b"QUIT"]);
+    Call { body, waiting }
+}

@@ -1,0 +1,185 @@
+//! The table of generations that all instances share: what to say to it, and what it says.
+//!
+//! One sorted set: a member for each cell ever bumped, its score the sequence number of its last bump;
+//! and one member with score `inf`, the incarnation. It is table and feed at once.
+
+use super::L2Error;
+use super::resp::{self, Reply};
+use crate::coherence::{Asked, Followed, Layout};
+
+/// Bumps cells in one step and returns their number.
+///
+/// `KEYS[1]` the set, `ARGV[1]` the incarnation that must go, `ARGV[2]` the one that is known, `ARGV[3]` the
+/// highest number that is known, then the cells. A set that has no incarnation, or has lost what is known of
+/// this one, gets another. It is higher than every earlier one: none of them is taken for news.
+const SCRIPT: &[u8] =
+    b"local top = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local last, known, highest = tonumber(top[2] or 0), tonumber(ARGV[2]), tonumber(ARGV[3])
+local time = redis.call('TIME')
+local number = math.max(time[1] * 1000000 + time[2], last + 1, highest + 1)
+local text = string.format('%.0f', number)
+local old = redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')
+local now = tonumber(string.sub(old[1] or 'i0', 2))
+if now == 0 or now == tonumber(ARGV[1]) or (now == known and last < highest) then
+  if now > 0 then redis.call('ZREM', KEYS[1], old[1]) end
+  local new = string.format('i%.0f', math.max(number, now + 1, known + 1))
+  redis.call('ZADD', KEYS[1], 'inf', new)
+end
+for i = 4, #ARGV do redis.call('ZADD', KEYS[1], text, ARGV[i]) end
+return text";
+
+/// The set's key.
+pub(super) fn table_key(prefix: &str, slots: usize) -> String {
+    format!("{prefix}generations:{slots}")
+}
+
+/// Writes the command that bumps cells, and gives the table another incarnation if it has the one that is to
+/// be `replaced`.
+pub(super) fn write_bump(
+    out: &mut Vec<u8>,
+    key: &str,
+    replaced: u64,
+    asked: &Asked,
+    cells: &[(usize, u64)],
+) {
+    let texts: Vec<String> = cells.iter().map(|(cell, _)| cell.to_string()).collect();
+    let known = [replaced, asked.synced.incarnation, asked.highest].map(|n| n.to_string());
+    let mut parts: Vec<&[u8]> = vec![b"EVAL", SCRIPT, b"1", key.as_bytes()];
+    parts.extend(known.iter().map(String::as_bytes));
+    parts.extend(texts.iter().map(String::as_bytes));
+    resp::command(out, &parts);
+}
+
+/// Writes the command that asks what is new.
+pub(super) fn write_follow(out: &mut Vec<u8>, key: &str, asked: &Asked) {
+    // From what is known on, not from above it: a table that lost it is noticed.
+    let from = if asked.full { "-inf".into() } else { asked.synced.number.to_string() };
+    let parts: [&[u8]; 5] =
+        [b"ZRANGEBYSCORE", key.as_bytes(), from.as_bytes(), b"inf", b"WITHSCORES"];
+    resp::command(out, &parts);
+}
+
+/// Reads the number that bumped cells got.
+///
+/// # Errors
+/// What Redis says instead.
+pub(super) fn read_number(replies: &mut &[u8]) -> Result<u64, L2Error> {
+    match resp::next_reply(replies)? {
+        Reply::Bulk(text) => number(text).ok_or(L2Error::Protocol),
+        Reply::Error(text) => Err(L2Error::from_reply(text)),
+        _ => Err(L2Error::Protocol),
+    }
+}
+
+/// Reads what is new.
+///
+/// # Errors
+/// What Redis says instead.
+pub(super) fn read_followed(replies: &mut &[u8], layout: Layout) -> Result<Followed, L2Error> {
+    // Pairs; more than there are cells is not ours.
+    let count = resp::next_array(replies)?;
+    if count % 2 != 0 || count / 2 > layout.cells() + 1 {
+        return Err(L2Error::Protocol);
+    }
+    let mut followed = Followed::default();
+    let mut text = || match resp::next_reply(replies)? {
+        Reply::Bulk(text) => Ok(text),
+        _ => Err(L2Error::Protocol),
+    };
+    for _ in 0..count / 2 {
+        let (member, score) = (text()?, text()?);
+        if score == b"inf" {
+            let id = member.strip_prefix(b"i").and_then(number).filter(|id| *id != 0);
+            followed.incarnation = Some(id.ok_or(L2Error::Protocol)?);
+            continue;
+        }
+        let cell = number(member).and_then(|cell| usize::try_from(cell).ok());
+        let cell = cell.filter(|cell| *cell < layout.cells()).ok_or(L2Error::Protocol)?;
+        followed.cells.push((cell, number(score).ok_or(L2Error::Protocol)?));
+    }
+    Ok(followed)
+}
+
+/// A whole number below 2^53; Redis may write it as a double.
+fn number(text: &[u8]) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let text = std::str::from_utf8(text).ok()?;
+    let double = || {
+        let n: f64 = text.parse().ok()?;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked
+        (n.fract() == 0.0 && (0.0..EXACT).contains(&n)).then_some(n as u64)
+    };
+    text.parse().ok().or_else(double)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coherence::Stamp;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const LAYOUT: Layout = Layout::new(256);
+
+    #[test]
+    fn questions_are_written() {
+        let mut out = Vec::new();
+        let synced = Stamp { incarnation: 9, number: 42 };
+        let asked = Asked { scope: 0, synced, highest: 50, full: false };
+        write_bump(&mut out, "t:generations:256", 7, &asked, &[(3, 9), (250, 9)]);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("*9\r\n$4\r\nEVAL\r\n"));
+        let end = "\r\n$1\r\n7\r\n$1\r\n9\r\n$2\r\n50\r\n$1\r\n3\r\n$3\r\n250\r\n";
+        assert!(text.ends_with(end), "{text}");
+        for (full, from) in [(false, "$2\r\n42"), (true, "$4\r\n-inf")] {
+            let mut out = Vec::new();
+            write_follow(&mut out, "k", &Asked { full, ..asked });
+            let command = format!(
+                "*5\r\n$13\r\nZRANGEBYSCORE\r\n$1\r\nk\r\n{from}\r\n$3\r\ninf\r\n$10\r\nWITHSCORES\r\n"
+            );
+            assert_eq!(String::from_utf8(out).unwrap(), command);
+        }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let text = "*4\r\n$1\r\n7\r\n$16\r\n1732460000000000\r\n$4\r\ni255\r\n$3\r\ninf\r\n:1\r\n";
+        let mut replies = text.as_bytes();
+        let followed = read_followed(&mut replies, LAYOUT).unwrap();
+        let cells = vec![(7, 1_732_460_000_000_000)];
+        assert_eq!(followed, Followed { incarnation: Some(255), cells });
+        assert_eq!(replies, b":1\r\n");
+        assert_eq!(read_followed(&mut &b"*0\r\n"[..], LAYOUT), Ok(Followed::default()));
+        assert_eq!(
+            read_number(&mut &b"$19\r\n1.73246000000001e15\r\n"[..]),
+            Ok(1_732_460_000_000_010)
+        );
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        for text in [
+            "$-1\r\n",
+            "*1\r\n$1\r\n7\r\n",
+            "*2\r\n$1\r\n7\r\n",
+            "*2\r\n$1\r\nx\r\n$1\r\n7\r\n",
+            "*2\r\n$9\r\n999999999\r\n$1\r\n7\r\n",
+            "*2\r\n$1\r\n7\r\n$3\r\n1.5\r\n",
+            "*2\r\n$1\r\n7\r\n$2\r\n-1\r\n",
+            "*2\r\n$2\r\ni0\r\n$3\r\ninf\r\n",
+            "*2\r\n$1\r\n7\r\n:1\r\n",
+            "*99999999\r\n",
+            "*-1\r\n",
+        ] {
+            assert_eq!(
+                read_followed(&mut text.as_bytes(), LAYOUT),
+                Err(L2Error::Protocol),
+                "{text}"
+            );
+        }
+        let loading = &mut &b"-LOADING wait\r\n"[..];
+        assert_eq!(read_followed(loading, LAYOUT), Err(L2Error::Loading));
+        assert_eq!(read_number(&mut &b"-OOM no\r\n"[..]), Err(L2Error::OutOfMemory));
+        assert_eq!(read_number(&mut &b":7\r\n"[..]), Err(L2Error::Protocol));
+    }
+}
