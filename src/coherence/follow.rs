@@ -17,8 +17,20 @@ pub struct Asked {
     pub synced: Stamp,
     /// The highest number that was known.
     pub highest: u64,
-    /// Whether everything was asked for, not only what is newer.
-    pub full: bool,
+    /// From which number on it asks; 0 asks for everything.
+    pub from: u64,
+}
+
+/// How far back a question about the table goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// What is new.
+    #[default]
+    New,
+    /// The last seconds as well, to see whether the table still knows them.
+    Recent,
+    /// Everything.
+    All,
 }
 
 /// What the table says.
@@ -37,6 +49,9 @@ pub type Cells = Vec<(usize, u64)>;
 const REPEATED_MS: u64 = 60_000;
 /// How long the process may have heard nothing and still miss nothing that others repeat.
 const UNHEARD_MS: u64 = REPEATED_MS / 2;
+/// How far [`Reach::Recent`] goes back before what is new, in numbers, which are microseconds as a rule. A
+/// replica that takes the place of its primary lags less than that; what is older is compared now and then.
+const RECENT: u64 = 10_000_000;
 /// The number up to which an empty table is known.
 pub(super) const NOTHING: u64 = 1;
 
@@ -66,15 +81,20 @@ impl Generations {
         self.reload(shared);
     }
 
-    /// A question about the table; `full` asks for everything.
+    /// A question about the table. What is not known at all is asked for from the start.
     #[must_use]
-    pub const fn ask(&self, scope: u64, full: bool) -> Asked {
+    pub const fn ask(&self, scope: u64, reach: Reach) -> Asked {
         let (synced, highest) = if self.head.scope == scope {
             (self.head.synced, self.highest)
         } else {
             (Stamp { incarnation: 0, number: 0 }, 0)
         };
-        Asked { scope, synced, highest, full: full || synced.number == 0 }
+        let from = match reach {
+            Reach::New => synced.number,
+            Reach::Recent => synced.number.saturating_sub(RECENT),
+            Reach::All => 0,
+        };
+        Asked { scope, synced, highest, from }
     }
 
     /// Redis has given these bumps their number.
@@ -119,15 +139,13 @@ impl Generations {
         }
         let known = self.head.synced;
         // All of the table that the process knows is of use whatever was known when it was asked.
-        let is_whole = asked.full && incarnation == known.incarnation;
+        let is_whole = asked.from == 0 && incarnation == known.incarnation;
         let as_asked = asked.synced.incarnation == known.incarnation;
         if self.head.scope != asked.scope || !(as_asked || is_whole) {
             return Verdict::Outdated;
         }
         // An older incarnation has come back: from a copy of the set, say.
-        if incarnation < known.incarnation
-            || incarnation == known.incarnation && self.is_lost(asked, followed)
-        {
+        if incarnation < known.incarnation || self.is_lost(asked, followed, incarnation) {
             return Verdict::Replace(incarnation);
         }
         if incarnation > known.incarnation {
@@ -137,27 +155,26 @@ impl Generations {
             }
         }
         // A part of a table that is not known begins nowhere.
-        if self.head.synced.number == 0 && !asked.full {
+        if self.head.synced.number == 0 && asked.from > 0 {
             return Verdict::AskAll;
         }
         self.take_in(shared, asked, followed, now_ms.saturating_add(guard_ms));
         Verdict::Known
     }
 
-    /// Whether the table lacks what was in it when it was asked. Whatever has a number that was known by
-    /// then was.
-    fn is_lost(&self, asked: &Asked, followed: &Followed) -> bool {
-        if self.head.synced.number == 0 {
+    /// Whether the table lacks what was in it when it was asked. Whatever has a number of its incarnation
+    /// that was known by then was: numbers are above the incarnation they belong to.
+    fn is_lost(&self, asked: &Asked, followed: &Followed, incarnation: u64) -> bool {
+        let known = asked.from.max(incarnation.saturating_add(1))..=asked.highest;
+        if known.is_empty() {
             return false;
         }
-        let from = if asked.full { 1 } else { asked.synced.number.max(1) };
         let numbers: HashMap<usize, u64> = followed.cells.iter().copied().collect();
         let is_missing = |index: usize| {
             let number = self.cells.get(index).map_or(0, |cell| cell.number);
-            let was_there = (from..=asked.highest).contains(&number);
-            was_there && numbers.get(&index).is_none_or(|now| *now < number)
+            known.contains(&number) && numbers.get(&index).is_none_or(|now| *now < number)
         };
-        if asked.full {
+        if asked.from < self.head.synced.number.max(1) {
             (0..self.cells.len()).any(is_missing)
         } else {
             self.tail.iter().copied().any(is_missing)
@@ -205,10 +222,11 @@ impl Generations {
         until_ms: u64,
     ) {
         let epoch = self.next_epoch(shared);
-        // Of a table that was unknown so far all that differs is news, and its numbers are the first.
-        let first = self.head.synced.number == 0;
+        // Of a table that was unknown so far all that differs is news, and its numbers are the first: those
+        // of an earlier one go. What it has confirmed already stays.
+        let (first, incarnation) = (self.head.synced.number == 0, self.head.synced.incarnation);
         let is_news = |cell: &Cell, number: u64| {
-            if first { number != cell.number } else { number > cell.number }
+            number > cell.number || first && cell.number <= incarnation && number != cell.number
         };
         let mut news: Cells = followed.cells.clone();
         let synced = self.head.synced.number;
@@ -218,7 +236,7 @@ impl Generations {
         });
         if first {
             let listed: HashSet<usize> = followed.cells.iter().map(|c| c.0).collect();
-            let gone = self.cells.iter().enumerate().filter(|(_, cell)| cell.number != 0);
+            let gone = self.cells.iter().enumerate().filter(|(_, cell)| is_news(cell, 0));
             news.extend(
                 gone.filter(|(index, _)| !listed.contains(index)).map(|(index, _)| (index, 0)),
             );

@@ -6,7 +6,7 @@ use super::follow::NOTHING;
 use super::generations::Generations;
 use super::head::Stamp;
 use super::shared::Memory;
-use super::{Asked, Bump, Cells, Followed, Tag, Tags, Validity, Verdict, keeper};
+use super::{Asked, Bump, Cells, Followed, Reach, Tag, Tags, Validity, Verdict, keeper};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -29,18 +29,18 @@ impl Table {
         self.time += 10;
         let number = self.time.max(last + 1).max(asked.highest + 1);
         let known = asked.synced.incarnation;
-        let is_back = |now| now == known && last < asked.highest;
+        let is_back = |now| now == known && last < asked.highest && now < asked.highest;
         if self.incarnation.is_none_or(|now| now == replaced || is_back(now)) {
             let least = self.incarnation.unwrap_or(0).max(known) + 1;
             self.incarnation = Some(number.max(least));
         }
+        let number = number.max(self.incarnation.unwrap_or(0) + 1);
         self.numbers.extend(cells.iter().map(|(cell, _)| (*cell, number)));
         number
     }
 
     fn answer(&self, asked: &Asked) -> Followed {
-        let least = if asked.full { 0 } else { asked.synced.number };
-        let newer = self.numbers.iter().filter(|(_, number)| **number >= least);
+        let newer = self.numbers.iter().filter(|(_, number)| **number >= asked.from);
         let cells = newer.map(|(cell, number)| (*cell, *number)).collect();
         Followed { incarnation: self.incarnation, cells }
     }
@@ -68,13 +68,13 @@ impl Process {
     }
 
     fn send(&mut self, table: &mut Table, cells: &Cells) {
-        let asked = self.worker.ask(SCOPE, false);
+        let asked = self.worker.ask(SCOPE, Reach::New);
         let number = table.bump(&asked, 0, cells);
         self.worker.confirm(&self.shared, &asked, cells, number);
     }
 
     fn make(&self, table: &mut Table, replaced: u64) {
-        table.bump(&self.worker.ask(SCOPE, true), replaced, &vec![]);
+        table.bump(&self.worker.ask(SCOPE, Reach::All), replaced, &vec![]);
     }
 
     fn take(&mut self, asked: &Asked, followed: &Followed, now_ms: u64) -> Verdict {
@@ -82,7 +82,7 @@ impl Process {
     }
 
     fn follow(&mut self, table: &Table, full: bool) -> Verdict {
-        let asked = self.worker.ask(SCOPE, full);
+        let asked = self.worker.ask(SCOPE, if full { Reach::All } else { Reach::New });
         self.take(&asked, &table.answer(&asked), 100_000)
     }
 }
@@ -193,6 +193,7 @@ fn a_table_that_went_back_in_time_is_noticed() {
     assert_eq!(one.follow(&back, true), Verdict::Known, "noticed once");
     assert_eq!(one.worker.dirty(u64::MAX, 9).len(), 2);
     // Who bumps and knows more than the table does replaces it by that.
+    send(&mut one, &mut back, B);
     let mut again = Table { incarnation: Some(second), ..Table::default() };
     let cells = one.bump(A);
     one.send(&mut again, &cells);
@@ -216,7 +217,7 @@ fn a_bump_that_redis_confirmed_and_lost_before_it_was_followed_is_missed() {
 fn a_late_confirmation_from_a_lost_table_counts_for_nothing() {
     let (mut table, mut one, _) = pair();
     let cells = one.bump(A);
-    let asked = one.worker.ask(SCOPE, false);
+    let asked = one.worker.ask(SCOPE, Reach::New);
     let number = table.bump(&asked, 0, &cells);
     table = Table { time: table.time, ..Table::default() };
     one.make(&mut table, 0);
@@ -229,7 +230,7 @@ fn a_late_confirmation_from_a_lost_table_counts_for_nothing() {
 #[test]
 fn an_answer_from_before_is_outdated() {
     let (mut table, mut one, _) = pair();
-    let asked = one.worker.ask(SCOPE, false);
+    let asked = one.worker.ask(SCOPE, Reach::New);
     let old = table.answer(&asked);
     table = Table { time: 5_000, ..Table::default() };
     one.make(&mut table, 0);
@@ -237,7 +238,7 @@ fn an_answer_from_before_is_outdated() {
     assert_eq!(one.take(&asked, &old, 100_000), Verdict::Outdated);
     let other = Asked { scope: SCOPE + 1, ..asked };
     assert_eq!(one.take(&other, &old, 100_000), Verdict::Outdated);
-    assert_eq!(one.worker.ask(SCOPE + 1, false).synced, Stamp::default());
+    assert_eq!(one.worker.ask(SCOPE + 1, Reach::New).synced, Stamp::default());
 }
 
 /// Two workers ask; one of them meets the table, which then goes; the other meets the next one.
@@ -271,9 +272,73 @@ fn whoever_heard_nothing_for_long_trusts_nothing() {
         let epoch = one.worker.epoch();
         table = Table { time: table.time, ..Table::default() };
         one.make(&mut table, 0);
-        let asked = one.worker.ask(SCOPE, true);
+        let asked = one.worker.ask(SCOPE, Reach::All);
         assert_eq!(one.take(&asked, &table.answer(&asked), now_ms), Verdict::Known);
         assert_eq!(one.worker.validity(&[A], epoch), expected);
         assert!(!one.worker.is_uncertain(&[A, B], 0));
     }
+}
+
+/// Redis answers before it hears of a bump, and the worker reads that after it has heard that the bump is
+/// done.
+#[test]
+fn the_first_answer_takes_nothing_away_that_was_confirmed() {
+    let (mut table, _, _) = pair();
+    let mut one = Process::new();
+    let stamp = Stamp { incarnation: 1_010, number: NOTHING };
+    // It has met the table and knows nothing of it yet.
+    one.worker.change_head(&one.shared, |head| {
+        head.synced = Stamp { incarnation: 1_010, number: 0 };
+    });
+    one.worker.reload(&one.shared);
+    let cells = one.bump(A);
+    let asked = one.worker.ask(SCOPE, Reach::New);
+    let early = table.answer(&asked);
+    one.send(&mut table, &cells);
+    assert_eq!(one.worker.dirty(u64::MAX, 9), vec![]);
+    assert_eq!(one.take(&asked, &early, 100_000), Verdict::Known);
+    assert_eq!(one.worker.admits(SCOPE, stamp, &[A]), Validity::Invalid);
+    assert_eq!(one.worker.admits(SCOPE, stamp, &[B]), Validity::Current);
+}
+
+#[test]
+fn a_loss_before_the_first_answer_is_noticed() {
+    let (mut table, _, _) = pair();
+    let mut one = Process::new();
+    one.worker.change_head(&one.shared, |head| {
+        head.synced = Stamp { incarnation: 1_010, number: 0 };
+    });
+    one.worker.reload(&one.shared);
+    let older = table.clone();
+    let cells = one.bump(A);
+    one.send(&mut table, &cells);
+    assert_eq!(one.follow(&older, false), Verdict::Replace(1_010));
+    // So does whoever bumps.
+    let mut older = older;
+    one.make(&mut older, 0);
+    assert!(older.incarnation > Some(1_010));
+}
+
+/// Two cells are lost, and one of them is bumped again by somebody who knew of neither.
+#[test]
+fn what_is_lost_is_missed_although_something_newer_is_there() {
+    let (mut table, mut one, _) = pair();
+    let older = table.clone();
+    for tag in [A, B] {
+        let cells = one.bump(tag);
+        one.send(&mut table, &cells);
+        assert_eq!(one.follow(&table, false), Verdict::Known);
+    }
+    let mut two = Process::new();
+    let mut back = Table { time: table.time + 100, ..older };
+    assert_eq!(two.follow(&back, false), Verdict::Known);
+    let cells = two.bump(B);
+    two.send(&mut back, &cells);
+    // What is new is there; of what is asked again something is not.
+    let asked = one.worker.ask(SCOPE, Reach::Recent);
+    assert_eq!(one.take(&asked, &back.answer(&asked), 100_000), Verdict::Replace(1_010));
+    let mut long_ago = one.worker.ask(SCOPE, Reach::New);
+    assert_eq!(one.take(&long_ago, &back.answer(&long_ago), 100_000), Verdict::Known);
+    long_ago = Asked { from: 0, ..long_ago };
+    assert_eq!(one.take(&long_ago, &back.answer(&long_ago), 100_000), Verdict::Replace(1_010));
 }

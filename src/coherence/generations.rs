@@ -2,8 +2,9 @@
 
 use super::cells::{self, CHUNKS, Cell, Layout, Plane};
 use super::head::Head;
-use super::shared::{SharedData, update};
-use super::{Cells, Tag, Tags};
+use super::publish::values;
+use super::shared::SharedData;
+use super::{Tag, Tags};
 
 /// Whether something stored may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +38,17 @@ pub struct Generations {
     pub(super) highest: u64,
     pub(super) tail: Vec<usize>,
     bell: Option<u64>,
-    names: Names,
+    pub(super) names: Names,
     /// Whether it is the copy of a table that others see.
     is_shared: bool,
-    bumps: Vec<Bump>,
+    pub(super) bumps: Vec<Bump>,
 }
 
+/// What the parts of the table are called in shared data.
 #[derive(Debug)]
-struct Names {
-    head: Vec<u8>,
-    chunks: Vec<Vec<u8>>,
+pub(super) struct Names {
+    pub(super) head: Vec<u8>,
+    pub(super) chunks: Vec<Vec<u8>>,
 }
 
 impl Names {
@@ -201,94 +203,9 @@ impl Generations {
         !self.bumps.is_empty()
     }
 
-    /// Tells every worker of the process what this one bumped. Returns the cells, each with its bump's
-    /// epoch, for Redis to hear of, or none if it could not be told.
-    pub fn publish(&mut self, shared: &impl SharedData, now_ms: u64) -> Option<Cells> {
-        let bumps = std::mem::take(&mut self.bumps);
-        let has_fleet = self.head.scope != 0;
-        let epoch = self.next_epoch(shared);
-        let all = bumps.iter().flat_map(|bump| values(bump, self.layout, epoch));
-        let mut all: Cells = all.collect();
-        all.sort_unstable_by_key(|(index, value)| (*index, u64::MAX - value));
-        all.dedup_by_key(|(index, _)| *index);
-        let told = self.change(shared, &all, true, |cell, value| {
-            cell.local = cell.local.max(value);
-            cell.bumped_ms = now_ms;
-            if has_fleet {
-                cell.dirty = epoch;
-            }
-        });
-        self.reload(shared);
-        told.then(|| all.into_iter().map(|(index, _)| (index, epoch)).collect())
-    }
-
-    /// The epoch of a bump that begins now. Whatever captures it began later.
-    pub(super) fn next_epoch(&self, shared: &impl SharedData) -> u64 {
-        self.read_head(shared).map_or(self.head.epoch, |head| head.epoch) + 1
-    }
-
-    fn read_head(&self, shared: &impl SharedData) -> Option<Head> {
+    pub(super) fn read_head(&self, shared: &impl SharedData) -> Option<Head> {
         shared.get(&self.names.head).and_then(|(bytes, _)| Head::from_bytes(&bytes))
     }
-
-    /// Changes cells in the process's table, which `all` names in order, each with a value; then the
-    /// head; then rings, if workers must hear of it at once. Whether all of it was done.
-    pub(super) fn change(
-        &self,
-        shared: &impl SharedData,
-        all: &[(usize, u64)],
-        ring: bool,
-        mut change: impl FnMut(&mut Cell, u64),
-    ) -> bool {
-        let per_chunk = self.layout.per_chunk();
-        let mut chunks = Vec::new();
-        let mut told = true;
-        for group in all.chunk_by(|(a, _), (b, _)| a / per_chunk == b / per_chunk) {
-            let Some(number) = group.first().map(|(index, _)| index / per_chunk) else { continue };
-            let Some(name) = self.names.chunks.get(number) else { continue };
-            told &= update(shared, name, |bytes| {
-                let mut cells = cells::from_bytes(bytes, self.layout)
-                    .unwrap_or_else(|| vec![Cell::default(); per_chunk]);
-                for (index, value) in group {
-                    if let Some(cell) = cells.get_mut(index % per_chunk) {
-                        change(cell, *value);
-                    }
-                }
-                Some(cells::to_bytes(&cells))
-            });
-            chunks.push(number);
-        }
-        // Only now: whoever sees the new head must find the new cells.
-        told &= self.change_head(shared, |head| head.advance(&chunks));
-        if ring {
-            shared.ring();
-        }
-        told
-    }
-
-    /// Changes the head in the process's table, if there is one.
-    pub(super) fn change_head(
-        &self,
-        shared: &impl SharedData,
-        mut change: impl FnMut(&mut Head),
-    ) -> bool {
-        update(shared, &self.names.head, |bytes| {
-            let mut head = Head::from_bytes(bytes)?;
-            let before = head.clone();
-            change(&mut head);
-            (head != before).then(|| head.to_bytes())
-        })
-    }
-}
-
-/// The cells of a bump and what they become.
-fn values(bump: &Bump, layout: Layout, epoch: u64) -> impl Iterator<Item = (usize, u64)> {
-    let plane = if bump.soft { Plane::Soft } else { Plane::Hard };
-    let until = bump.uncertain_until_ms;
-    bump.tags.as_slice().iter().flat_map(move |tag| {
-        let uncertain = (until > 0).then(|| (layout.cell(Plane::Uncertain, *tag), until));
-        std::iter::once((layout.cell(plane, *tag), epoch)).chain(uncertain)
-    })
 }
 
 #[cfg(test)]
@@ -348,6 +265,57 @@ mod tests {
                 assert_eq!(worker.validity(&[A], before), Validity::Invalid);
                 assert_eq!(worker.validity(&[A], worker.epoch()), Validity::Current);
             }
+        }
+    }
+
+    /// Shared data in which another worker bumps something just before one's own head is written.
+    struct Racing {
+        memory: Memory,
+        other: std::cell::RefCell<Generations>,
+        times: std::cell::Cell<u32>,
+    }
+
+    impl SharedData for Racing {
+        fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
+            self.memory.get(name)
+        }
+
+        fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
+            if !name.ends_with(b"head") && self.times.get() > 0 {
+                self.times.set(self.times.get() - 1);
+                let mut other = self.other.borrow_mut();
+                other.bump(bump(B));
+                other.publish(&self.memory, 5).unwrap();
+            }
+            self.memory.set(name, value, token)
+        }
+
+        fn bell(&self) -> Option<u64> {
+            self.memory.bell()
+        }
+
+        fn ring(&self) {
+            self.memory.ring();
+        }
+    }
+
+    /// What came from L2 meanwhile may be old: nobody could know.
+    #[test]
+    fn what_began_before_a_bump_was_published_is_not_valid_after_it() {
+        for times in [1, 2, 3, 20] {
+            let memory = Memory::default();
+            let (mut one, other) = (worker(&memory), worker(&memory).into());
+            let racing = Racing { memory: memory.clone(), other, times: times.into() };
+            one.bump(bump(A));
+            let cells = one.publish(&racing, 5).unwrap();
+            assert_eq!(racing.times.get(), 0);
+            let other = racing.other.into_inner();
+            let mut third = worker(&memory);
+            assert_eq!(third.validity(&[A], other.epoch()), Validity::Invalid, "{times}");
+            assert_eq!(third.validity(&[A], third.epoch()), Validity::Current);
+            assert_eq!(one.epoch(), cells[0].1);
+            third.refresh(&memory);
+            assert_eq!(one.cells, third.cells);
         }
     }
 

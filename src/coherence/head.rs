@@ -33,9 +33,9 @@ impl Head {
         Self { epoch, scope: 0, synced: Stamp { incarnation: 0, number: 0 }, marks: [0; CHUNKS] }
     }
 
-    /// Goes on to the next epoch, in which these chunks were changed.
-    pub(super) fn advance(&mut self, chunks: &[usize]) {
-        self.epoch += 1;
+    /// Goes on to a later epoch, in which these chunks were changed.
+    pub(super) fn advance(&mut self, epoch: u64, chunks: &[usize]) {
+        self.epoch = epoch;
         for chunk in chunks {
             if let Some(mark) = self.marks.get_mut(*chunk) {
                 #[allow(clippy::cast_possible_truncation)] // compared for equality only
@@ -79,7 +79,7 @@ mod tests {
         let mut head = Head::new(u64::from(u32::MAX) + 7);
         head.scope = 3;
         head.synced = Stamp { incarnation: u64::MAX, number: 9 };
-        head.advance(&[0, 47]);
+        head.advance(head.epoch + 1, &[0, 47]);
         assert_eq!((head.marks[0], head.marks[1], head.marks[47]), (7, 0, 7));
         let bytes = head.to_bytes();
         assert_eq!(Head::from_bytes(&bytes), Some(head));

@@ -1,5 +1,6 @@
 //! Which worker asks Redis what is new, and when.
 
+use super::Reach;
 use super::shared::{SharedData, update};
 
 const NAME: &[u8] = b"tiercel/generations/keeper";
@@ -22,8 +23,8 @@ struct Record {
 /// A worker's turn to ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Whether to ask for everything.
-    pub full: bool,
+    /// How far back to ask.
+    pub reach: Reach,
     /// Bumps of this epoch and before it should have been confirmed by now.
     pub dirty_until: u64,
 }
@@ -59,7 +60,8 @@ pub fn take_turn(
     let full = failed || now_ms.saturating_sub(known.compared_ms) >= FULL_MS;
     let next = Record { asked_ms: now_ms, epoch, ..known };
     let taken = shared.set(NAME, &next.to_bytes(), token);
-    taken.then_some(Turn { full, dirty_until: known.epoch })
+    let reach = if full { Reach::All } else { Reach::Recent };
+    taken.then_some(Turn { reach, dirty_until: known.epoch })
 }
 
 /// Redis answered a question that was asked in turn.
@@ -87,17 +89,17 @@ mod tests {
     fn one_worker_at_a_time_and_everything_after_trouble() {
         let shared = Memory::default();
         let take = |now_ms, epoch| take_turn(&shared, now_ms, 200, epoch);
-        assert_eq!(take(100_000, 5), Some(Turn { full: true, dirty_until: 0 }));
+        assert_eq!(take(100_000, 5), Some(Turn { reach: Reach::All, dirty_until: 0 }));
         assert_eq!((take(100_000, 5), take(100_199, 5)), (None, None));
         heard(&shared, 100_001, true);
-        assert_eq!(take(100_200, 9), Some(Turn { full: false, dirty_until: 5 }));
+        assert_eq!(take(100_200, 9), Some(Turn { reach: Reach::Recent, dirty_until: 5 }));
         // No answer to that one.
-        assert_eq!(take(100_400, 9), Some(Turn { full: true, dirty_until: 9 }));
+        assert_eq!(take(100_400, 9), Some(Turn { reach: Reach::All, dirty_until: 9 }));
         heard(&shared, 100_401, true);
         assert_eq!(last_heard_ms(&shared), 100_401);
-        assert_eq!(take(100_600, 9).map(|turn| turn.full), Some(false));
+        assert_eq!(take(100_600, 9).map(|turn| turn.reach), Some(Reach::Recent));
         heard(&shared, 100_601, false);
-        assert_eq!(take(130_401, 9).map(|turn| turn.full), Some(true));
+        assert_eq!(take(130_401, 9).map(|turn| turn.reach), Some(Reach::All));
         heard(&shared, 130_402, true);
         // The clock was set back.
         assert!(take(1_000, 9).is_some() && take(1_100, 9).is_none());

@@ -12,13 +12,14 @@ mod generations;
 mod head;
 pub mod keeper;
 mod pointer;
+mod publish;
 mod shared;
 mod stamps;
 mod tags;
 mod template;
 
 pub use cells::{Layout, Plane};
-pub use follow::{Asked, Cells, Followed, Verdict};
+pub use follow::{Asked, Cells, Followed, Reach, Verdict};
 pub use generations::{Bump, Generations, Validity};
 pub use head::Stamp;
 pub use pointer::Pointer;

@@ -3,7 +3,7 @@
 use super::Module;
 use super::root::Root;
 use super::shared::Shared;
-use crate::coherence::{Asked, Cells, Followed, Stamp, Verdict, keeper};
+use crate::coherence::{Asked, Cells, Followed, Reach, Stamp, Verdict, keeper};
 use crate::entry::encode_unsealed;
 use crate::host::Host;
 use crate::l2::{L2Error, Question};
@@ -71,24 +71,25 @@ impl<H: Host> Module<H> {
         }
     }
 
-    /// Asks Redis what is new, and says again what it has not confirmed, if that is this worker's turn.
+    /// Sees what the other workers made stale. If it is this worker's turn, asks Redis what is new, and says
+    /// again what it has not confirmed.
     pub(super) fn follow_in_turn(&mut self, root: u32, now_ms: u64) {
+        let shared = Shared::new(&self.host, self.bell);
+        let generations = &mut self.worker.generations;
+        // Whatever the bell says.
+        generations.reload(&shared);
         let is_worker = self.is_worker;
         let root = self.roots.get_mut(&root).filter(|root| is_worker && root.scope().is_some());
         let Some(root) = root else { return };
         let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
             return;
         };
-        let shared = Shared::new(&self.host, self.bell);
-        let generations = &mut self.worker.generations;
-        // Whatever the bell says.
-        generations.reload(&shared);
         let Some(turn) = keeper::take_turn(&shared, now_ms, interval_ms, generations.epoch())
         else {
             return;
         };
         root.bump(&self.host, generations.dirty(turn.dirty_until, MOST_AGAIN));
-        root.ask(&self.host, Question { full: turn.full, replace: None });
+        root.ask(&self.host, Question { reach: turn.reach, replace: None });
     }
 
     /// The table in Redis has answered. Whether what lies in L2 can be trusted by that.
@@ -108,17 +109,21 @@ impl<H: Host> Module<H> {
         let generations = &mut self.worker.generations;
         let verdict = generations.follow(&shared, asked, followed, now_ms, guard_ms);
         if alone {
-            keeper::heard(&shared, now_ms, asked.full);
+            keeper::heard(&shared, now_ms, asked.from == 0);
         }
         let (event, question) = match verdict {
             Verdict::Known => (Coherence::Followed, None),
             Verdict::Outdated => (Coherence::Outdated, None),
-            Verdict::AskAll => (Coherence::Adopted, Some(Question { full: true, replace: None })),
-            Verdict::Make => (Coherence::Made, Some(Question { full: true, replace: Some(0) })),
+            Verdict::AskAll => {
+                (Coherence::Adopted, Some(Question { reach: Reach::All, replace: None }))
+            }
+            Verdict::Make => {
+                (Coherence::Made, Some(Question { reach: Reach::All, replace: Some(0) }))
+            }
             Verdict::Replace(old) => {
                 let text = "tiercel: Redis lost generations: what is in L2 is not trusted any more";
                 self.host.log(log::Level::Warn, text);
-                (Coherence::Lost, Some(Question { full: true, replace: Some(old) }))
+                (Coherence::Lost, Some(Question { reach: Reach::All, replace: Some(old) }))
             }
         };
         self.worker.counters.count(Counter::Coherence(event));

@@ -4,7 +4,7 @@ use super::answers::Waiting;
 use super::client::{Call, Client, Question};
 use super::table::{write_bump, write_follow};
 use super::{redis_key, resp};
-use crate::coherence::Generations;
+use crate::coherence::{Generations, Reach};
 use crate::entry::{encode, encoded_len_limit};
 
 /// Bytes of stores sent in one call.
@@ -17,7 +17,7 @@ impl Client {
     pub(super) fn lookup_call(&mut self, generations: &Generations) -> Call {
         let count = self.lookups.len().min(self.policy.max_batch);
         let mut body = self.begin((count + 2) * (self.policy.key_prefix.len() + 64));
-        let asked = generations.ask(self.scope, false);
+        let asked = generations.ask(self.scope, Reach::New);
         write_follow(&mut body, &self.table, &asked);
         let mut tickets = Vec::with_capacity(count);
         for (ticket, hash) in self.lookups.drain(..count) {
@@ -40,9 +40,10 @@ impl Client {
 
     /// Bumps, and what is new in the table.
     pub(super) fn table_call(&mut self, generations: &Generations) -> Call {
-        let Question { full, replace } = self.question.take().unwrap_or_default();
+        let Question { reach, replace } = self.question.take().unwrap_or_default();
         let cells = std::mem::take(&mut self.bumps);
-        let asked = generations.ask(self.scope, full || replace.is_some());
+        let reach = if replace.is_some() { Reach::All } else { reach };
+        let asked = generations.ask(self.scope, reach);
         let mut body = self.begin(1_024);
         let bumps = replace.is_some() || !cells.is_empty();
         if bumps {

@@ -9,7 +9,7 @@ use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
 use super::resp::{self, Reply};
 use super::table::table_key;
-use crate::coherence::{Cells, Generations, Layout};
+use crate::coherence::{Cells, Generations, Layout, Reach};
 use crate::config::L2Policy;
 use crate::entry::Entry;
 
@@ -42,8 +42,8 @@ impl Call {
 /// What is to be asked of the table of generations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// Everything, not only what is new.
-    pub full: bool,
+    /// How far back.
+    pub reach: Reach,
     /// Gives the table an incarnation if it has none, or another than this one.
     pub replace: Option<u64>,
 }
@@ -151,8 +151,8 @@ impl Client {
     /// Queues a question about the table.
     pub fn ask(&mut self, question: Question) {
         let known = self.question.unwrap_or_default();
-        let full = known.full || question.full;
-        self.question = Some(Question { full, replace: question.replace.or(known.replace) });
+        let reach = known.reach.max(question.reach);
+        self.question = Some(Question { reach, replace: question.replace.or(known.replace) });
     }
 
     /// Stores that something made stale before they were sent, since this was last asked.
@@ -188,7 +188,7 @@ impl Client {
             return Some(self.lookup_call(generations));
         }
         // What nobody could trust waits until the table is known.
-        let is_known = generations.ask(self.scope, false).synced.number > 0;
+        let is_known = generations.ask(self.scope, Reach::New).synced.number > 0;
         if is_known && (self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty())) {
             return self.store_call(generations, now_ms);
         }
@@ -283,7 +283,7 @@ mod tests {
         let scope = client(&json!({})).scope();
         generations.open(&shared, 256, 1_000);
         generations.attach(&shared, scope);
-        let asked = generations.ask(scope, true);
+        let asked = generations.ask(scope, Reach::All);
         let followed = Followed { incarnation: Some(9), cells: Vec::new() };
         assert_eq!(generations.follow(&shared, &asked, &followed, 0, 0), Verdict::Known);
         generations
@@ -411,7 +411,7 @@ mod tests {
         assert!(client.look_up(1, 1) && client.store(entry(b"body")));
         client.bump(vec![(3, 10), (4, 10)]);
         client.bump(vec![(3, 11)]);
-        client.ask(Question { full: true, replace: None });
+        client.ask(Question { reach: Reach::All, replace: None });
         let call = client.next_call(&known(), 0, true).unwrap();
         assert!(call.body.starts_with(b"*9\r\n$4\r\nEVAL") && call.lookups().is_none());
         client.sent(call, 1, 0);
@@ -419,7 +419,7 @@ mod tests {
         let mut given = Vec::new();
         let body = format!("$2\r\n42\r\n{table}");
         client.received(1, Some(b"200"), body.as_bytes(), 0, |answer| given.push(answer));
-        let asked = known().ask(client.scope(), true);
+        let asked = known().ask(client.scope(), Reach::All);
         let followed = Followed { incarnation: Some(9), cells: vec![] };
         assert_eq!(
             given,

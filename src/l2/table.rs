@@ -11,20 +11,21 @@ use crate::coherence::{Asked, Followed, Layout};
 ///
 /// `KEYS[1]` the set, `ARGV[1]` the incarnation that must go, `ARGV[2]` the one that is known, `ARGV[3]` the
 /// highest number that is known, then the cells. A set that has no incarnation, or has lost what is known of
-/// this one, gets another. It is higher than every earlier one: none of them is taken for news.
+/// this one, gets another. Every incarnation is higher than all before it, and every number higher than the
+/// incarnation it belongs to: by that each tells which table it is of.
 const SCRIPT: &[u8] =
     b"local top = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local last, known, highest = tonumber(top[2] or 0), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local number = math.max(time[1] * 1000000 + time[2], last + 1, highest + 1)
-local text = string.format('%.0f', number)
 local old = redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')
 local now = tonumber(string.sub(old[1] or 'i0', 2))
-if now == 0 or now == tonumber(ARGV[1]) or (now == known and last < highest) then
+if now == 0 or now == tonumber(ARGV[1]) or (now == known and last < highest and now < highest) then
   if now > 0 then redis.call('ZREM', KEYS[1], old[1]) end
-  local new = string.format('i%.0f', math.max(number, now + 1, known + 1))
-  redis.call('ZADD', KEYS[1], 'inf', new)
+  now = math.max(number, now + 1, known + 1)
+  redis.call('ZADD', KEYS[1], 'inf', string.format('i%.0f', now))
 end
+local text = string.format('%.0f', math.max(number, now + 1))
 for i = 4, #ARGV do redis.call('ZADD', KEYS[1], text, ARGV[i]) end
 return text";
 
@@ -53,7 +54,7 @@ pub(super) fn write_bump(
 /// Writes the command that asks what is new.
 pub(super) fn write_follow(out: &mut Vec<u8>, key: &str, asked: &Asked) {
     // From what is known on, not from above it: a table that lost it is noticed.
-    let from = if asked.full { "-inf".into() } else { asked.synced.number.to_string() };
+    let from = if asked.from == 0 { "-inf".into() } else { asked.from.to_string() };
     let parts: [&[u8]; 5] =
         [b"ZRANGEBYSCORE", key.as_bytes(), from.as_bytes(), b"inf", b"WITHSCORES"];
     resp::command(out, &parts);
@@ -125,15 +126,15 @@ mod tests {
     fn questions_are_written() {
         let mut out = Vec::new();
         let synced = Stamp { incarnation: 9, number: 42 };
-        let asked = Asked { scope: 0, synced, highest: 50, full: false };
+        let asked = Asked { scope: 0, synced, highest: 50, from: 42 };
         write_bump(&mut out, "t:generations:256", 7, &asked, &[(3, 9), (250, 9)]);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("*9\r\n$4\r\nEVAL\r\n"));
         let end = "\r\n$1\r\n7\r\n$1\r\n9\r\n$2\r\n50\r\n$1\r\n3\r\n$3\r\n250\r\n";
         assert!(text.ends_with(end), "{text}");
-        for (full, from) in [(false, "$2\r\n42"), (true, "$4\r\n-inf")] {
+        for (number, from) in [(42, "$2\r\n42"), (0, "$4\r\n-inf")] {
             let mut out = Vec::new();
-            write_follow(&mut out, "k", &Asked { full, ..asked });
+            write_follow(&mut out, "k", &Asked { from: number, ..asked });
             let command = format!(
                 "*5\r\n$13\r\nZRANGEBYSCORE\r\n$1\r\nk\r\n{from}\r\n$3\r\ninf\r\n$10\r\nWITHSCORES\r\n"
             );
