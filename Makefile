@@ -81,6 +81,7 @@ unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
 
 e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
 	cargo build --quiet --example demo_origin
+	cargo build --quiet --lib --release --target wasm32-wasip1 --features trap --target-dir target/trap
 	cargo test --quiet --test e2e
 
 schema: ## Write envoy/tiercel.schema.json anew from the types

@@ -98,3 +98,31 @@ fn what_is_shared_outlives_a_vm_and_writes_still_reach_it() {
         assert_eq!(envoy.client().get("/a").body, written);
     }
 }
+
+#[test]
+fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
+    let scene = Scene::new("workers-crash");
+    let mut version = 0;
+    let script = Script::start(move |asked| {
+        version += u32::from(asked.method != "GET");
+        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
+    });
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let envoy = builder.with_trap().start(&scene);
+    for path in ["/a", "/b", "/a"] {
+        envoy.client().get(path);
+    }
+    envoy.client().request("PUT", "/b", &[], b"");
+    let crashed = envoy.client().request("GET", "/a", &[("x-test-trap", "1")], b"");
+    assert_eq!(crashed.status, 503, "{crashed:?}");
+    let kept = eventually("the new VM to serve", || {
+        let answer = envoy.client().get("/a");
+        (answer.status == 200).then_some(answer)
+    });
+    assert!(kept.cache_status().contains("detail=shared"), "{kept:?}");
+    assert_eq!(kept.body, b"0");
+    assert!(envoy.client().get("/a").cache_status().contains("detail=l1"));
+    assert_eq!(envoy.client().get("/b").body, b"1", "a write from before the crash counts");
+    envoy.client().request("PUT", "/a", &[], b"");
+    assert_eq!(envoy.client().get("/a").body, b"2");
+}

@@ -94,6 +94,13 @@ extern "C" fn proxy_on_http_call_response(
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _fields: u32, end_of_stream: u32) -> u32 {
+    #[cfg(feature = "trap")]
+    if Envoy
+        .fields(super::FieldMap::Request)
+        .is_ok_and(|block| crate::http::fields::Fields::new(&block).get(b"x-test-trap").is_some())
+    {
+        std::process::abort();
+    }
     with(Action::Continue, |module| module.on_request_head(context, end_of_stream != 0)) as u32
 }
 

@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::process::Process;
 use super::{Client, Scene, eventually, root, target};
 
+/// The module, in the target folder.
+const MODULE: &str = "wasm32-wasip1/release/tiercel.wasm";
+
 pub struct Envoy {
     pub port: u16,
     pub process: Process,
@@ -25,6 +28,7 @@ pub struct Builder {
     workers: u32,
     reloadable: bool,
     own_clock: bool,
+    module: &'static str,
 }
 
 impl Envoy {
@@ -59,7 +63,7 @@ impl Envoy {
                 listener["address"] = socket.clone();
             }
         }
-        Builder { example, config, workers: 1, reloadable: false, own_clock: false }
+        Builder { example, config, workers: 1, reloadable: false, own_clock: false, module: MODULE }
     }
 
     pub fn client(&self) -> Client {
@@ -182,6 +186,12 @@ impl Builder {
         self
     }
 
+    /// Takes the module that ends a VM by a request with a field `x-test-trap`.
+    pub fn with_trap(mut self) -> Self {
+        self.module = "trap/wasm32-wasip1/release/tiercel.wasm";
+        self
+    }
+
     pub fn start(self, scene: &Scene) -> Envoy {
         let mut envoy = self.launch(scene);
         envoy.port = eventually("Envoy to listen", || {
@@ -198,12 +208,11 @@ impl Builder {
 
     /// Starts Envoy and waits only for its admin interface.
     fn launch(mut self, scene: &Scene) -> Envoy {
-        let module = target().join("wasm32-wasip1/release/tiercel.wasm");
-        assert!(module.exists(), "{} is missing: run `make wasm`", module.display());
+        let module = target().join(self.module);
+        assert!(module.exists(), "{} is missing: run `make e2e`", module.display());
         let name = scene.unique("envoy");
         let text = self.config.to_string();
-        let text =
-            text.replace("target/wasm32-wasip1/release/tiercel.wasm", &module.to_string_lossy());
+        let text = text.replace(&format!("target/{MODULE}"), &module.to_string_lossy());
         self.config = serde_json::from_str(&text).expect("still JSON");
 
         let listeners = self.reloadable.then(|| {
