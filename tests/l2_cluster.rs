@@ -2,15 +2,16 @@
 
 use tiercel::http::key::Key;
 
-use crate::harness::scene::{echo_routes, l2_only};
-use crate::harness::{Cluster, Envoy, Origin, Scene, eventually};
+use crate::harness::scene::{echo_routes, l2_only, no_routes};
+use crate::harness::{Asked, Cluster, Envoy, Origin, Scene, Script, eventually, reply};
+
+const PASSWORD: [&str; 4] = ["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"];
 
 #[test]
 fn keys_live_on_all_masters_and_come_back() {
     let scene = Scene::new("cluster");
     let origin = Origin::start(&scene, &[]);
-    let cluster =
-        Cluster::start(&scene, &["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"]);
+    let cluster = Cluster::start(&scene, &PASSWORD);
     let start = || {
         let builder =
             Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
@@ -50,4 +51,46 @@ fn keys_live_on_all_masters_and_come_back() {
         assert_eq!(&response.body, body);
     }
     assert_eq!(origin.total(), asked + 60);
+}
+
+/// What was written is told by one key, whatever node has it, and entries on all nodes end by it.
+#[test]
+fn a_write_ends_what_lies_on_any_node() {
+    let scene = Scene::new("cluster-writes");
+    let mut version = 0;
+    let script = Script::start(move |asked: &Asked| {
+        version += u64::from(asked.method != "GET");
+        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
+    });
+    let cluster = Cluster::start(&scene, &PASSWORD);
+    let start = || {
+        let builder =
+            Envoy::builder("cluster.yaml").origin(script.port).redis(cluster.nodes[0].port);
+        builder.config(no_routes).config(l2_only).start(&scene)
+    };
+    let (one, two) = (start(), start());
+    for envoy in [&one, &two] {
+        eventually("the table to be followed", || {
+            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
+        });
+    }
+    let paths: Vec<String> = (0..30).map(|n| format!("/{n}")).collect();
+    let (mut writer, mut reader) = (one.client(), two.client());
+    paths.iter().for_each(|path| assert_eq!(writer.get(path).status, 200));
+    one.expect_metric("tiercel_l2_stores{result=\"stored\"}", 30);
+    for path in &paths {
+        assert!(reader.get(path).cache_status().ends_with("detail=l2"), "{path}");
+    }
+    let homes = cluster.nodes.iter().filter(|node| node.keys().len() >= 3);
+    assert_eq!(homes.count(), 3, "entries on every node");
+    for path in &paths {
+        let confirmed = one.metric("tiercel_coherence{event=\"confirmed\"}");
+        let written = writer.request("PUT", path, &[], b"").body;
+        eventually("Redis to know it", || {
+            (one.metric("tiercel_coherence{event=\"confirmed\"}") > confirmed).then_some(())
+        });
+        assert_eq!(reader.get(path).body, written, "{path}");
+    }
+    assert_eq!(one.metric("tiercel_l2_errors{kind=\"protocol\"}"), 0);
+    two.expect_metric("tiercel_l2_lookups{result=\"invalid\"}", 30);
 }

@@ -78,16 +78,15 @@ impl<H: Host> Module<H> {
         let generations = &mut self.worker.generations;
         // Whatever the bell says.
         generations.reload(&shared);
-        let is_worker = self.is_worker;
-        let root = self.roots.get_mut(&root).filter(|root| is_worker && root.scope().is_some());
+        let root = self.roots.get_mut(&root).filter(|root| root.scope().is_some());
         let Some(root) = root else { return };
         let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
             return;
         };
-        let Some(turn) = keeper::take_turn(&shared, now_ms, interval_ms, generations.epoch())
-        else {
-            return;
-        };
+        // Who may be no worker leaves it to those who are, if there are any.
+        let patience = if self.is_worker { 1 } else { 4 << self.vain_calls.min(6) };
+        let (every_ms, epoch) = (interval_ms.saturating_mul(patience), generations.epoch());
+        let Some(turn) = keeper::take_turn(&shared, now_ms, every_ms, epoch) else { return };
         root.bump(&self.host, generations.dirty(turn.dirty_until, MOST_AGAIN));
         root.ask(&self.host, Question { reach: turn.reach, replace: None });
     }
@@ -100,6 +99,7 @@ impl<H: Host> Module<H> {
         alone: bool,
         now_ms: u64,
     ) -> bool {
+        self.is_worker = true;
         let mut roots = self.roots.values_mut();
         let Some(root) = roots.find(|root| root.scope() == Some(asked.scope)) else {
             return false;
@@ -135,6 +135,10 @@ impl<H: Host> Module<H> {
 
     /// The table in Redis has not answered.
     pub(super) fn not_followed(&mut self, error: L2Error) {
+        if !self.is_worker {
+            self.vain_calls += 1;
+            return;
+        }
         self.worker.counters.count(Counter::Coherence(Coherence::NotFollowed));
         self.worker.counters.count(Counter::L2Error(error));
     }

@@ -29,9 +29,11 @@ pub struct Module<H> {
     /// Fetches that no client waits for, by token, with their roots.
     pub(super) refreshes: HashMap<u32, (u32, Box<Exchange>)>,
     meters: Option<Meters>,
-    /// Whether a worker runs it: Envoy's main thread has a VM too, which no request and no call to L2
-    /// reaches.
+    /// Whether a worker runs it for sure: Envoy's main thread has a VM too, which no request reaches and
+    /// whose calls do not reach L2.
     pub(super) is_worker: bool,
+    /// How often it asked L2 in vain before that was sure.
+    pub(super) vain_calls: u32,
     /// Which tags what is in L1 has.
     pub(super) tagging: u64,
     /// The gauge that tells workers of bumps.
@@ -53,6 +55,7 @@ impl<H: Host> Module<H> {
             refreshes: HashMap::new(),
             meters: None,
             is_worker: false,
+            vain_calls: 0,
             tagging: 0,
             bell: None,
             nonce: seed.rotate_left(32),
