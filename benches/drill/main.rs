@@ -18,6 +18,7 @@ mod memory;
 mod mix;
 mod redis_outage;
 mod report;
+mod shared_memory;
 
 use std::process::ExitCode;
 
@@ -26,8 +27,10 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 8] = [
+const DRILLS: [Drill; 10] = [
     ("memory", memory::run),
+    ("tags_memory", shared_memory::tags),
+    ("tier_memory", shared_memory::tier),
     ("redis_outage", redis_outage::run),
     ("mix", mix::run),
     ("coherence_control", coherence::control),

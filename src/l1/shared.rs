@@ -11,9 +11,9 @@ use crate::coherence::SharedData;
 pub const WAYS: usize = 8;
 /// Bytes of a slot in the index.
 const SLOT: usize = 16;
-/// How exactly the time of the last use is kept, in seconds: a write to the index for each hit would cost
-/// more than the hit.
-const USE_STEP_S: u32 = 8;
+/// How exactly the time of the last use is kept, in steps of 16 ms: a write to the index for each hit would
+/// cost more than the hit.
+const USE_STEP: u32 = 512;
 
 /// How many entries there may be, and how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +29,18 @@ struct Slot {
     mark: u64,
     /// Until when its entry is of any use, in s since the epoch.
     until_s: u32,
-    /// When it was last used, about, in s since the epoch.
-    used_s: u32,
+    /// When it was last used, about, in steps of 16 ms; so fine because in a burst of puts the oldest
+    /// goes, and it may run over.
+    used: u32,
+}
+
+impl Slot {
+    /// How long ago it was last used, in steps of 16 ms.
+    const fn age(&self, now: u32) -> u32 {
+        let age = now.wrapping_sub(self.used);
+        // A clock that was set back makes nothing old.
+        if age > u32::MAX / 2 { 0 } else { age }
+    }
 }
 
 impl Tier {
@@ -61,11 +71,11 @@ impl Tier {
         let (index, token) = shared.get(&index_name)?;
         let mut slots = read(&index)?;
         let way = slots.iter().position(|slot| slot.mark == mark)?;
-        let now_s = seconds(now_ms());
+        let now = steps(now_ms());
         if let Some(slot) = slots.get_mut(way)
-            && now_s.saturating_sub(slot.used_s) >= USE_STEP_S
+            && slot.age(now) >= USE_STEP
         {
-            slot.used_s = now_s;
+            slot.used = now;
             // Somebody else changed it: then that counts.
             let _ = shared.set(&index_name, &write(&slots), token);
         }
@@ -87,7 +97,7 @@ impl Tier {
             return false;
         }
         let (set, mark) = self.place(hash);
-        let (now_s, index_name) = (seconds(now_ms), self.name(set, None));
+        let (now, now_s, index_name) = (steps(now_ms), seconds(now_ms), self.name(set, None));
         // Two rounds: whoever loses both races has others' newer entries in its place.
         for _ in 0..2 {
             let (index, token) = shared.get(&index_name).unwrap_or_default();
@@ -100,7 +110,7 @@ impl Tier {
                 } else {
                     2 + u8::from(slot.until_s > now_s)
                 };
-                (class, slot.used_s)
+                (class, u32::MAX - slot.age(now))
             };
             let ways = slots.iter().enumerate();
             let Some(way) = ways.min_by_key(|(_, slot)| rank(slot)).map(|(way, _)| way) else {
@@ -108,7 +118,7 @@ impl Tier {
             };
             let until_s = seconds(until_ms).saturating_add(1);
             if let Some(slot) = slots.get_mut(way) {
-                *slot = Slot { mark, until_s, used_s: now_s };
+                *slot = Slot { mark, until_s, used: now };
             }
             if shared.set(&index_name, &write(&slots), token) {
                 return shared.set(&self.name(set, Some(way)), bytes, 0);
@@ -138,6 +148,11 @@ fn seconds(ms: u64) -> u32 {
     u32::try_from(ms / 1_000).unwrap_or(u32::MAX)
 }
 
+#[allow(clippy::cast_possible_truncation)] // runs over every two years
+const fn steps(ms: u64) -> u32 {
+    (ms >> 4) as u32
+}
+
 fn read(bytes: &[u8]) -> Option<[Slot; WAYS]> {
     let (places, rest) = bytes.as_chunks::<SLOT>();
     let slot = |place: &[u8; SLOT]| {
@@ -146,7 +161,7 @@ fn read(bytes: &[u8]) -> Option<[Slot; WAYS]> {
         Some(Slot {
             mark: u64::from_le_bytes(*mark),
             until_s: u32::from_le_bytes(*until),
-            used_s: u32::from_le_bytes(*used.first_chunk()?),
+            used: u32::from_le_bytes(*used.first_chunk()?),
         })
     };
     let slots: Option<Vec<Slot>> = places.iter().map(slot).collect();
@@ -158,7 +173,7 @@ fn write(slots: &[Slot; WAYS]) -> Vec<u8> {
     for slot in slots {
         bytes.extend_from_slice(&slot.mark.to_le_bytes());
         bytes.extend_from_slice(&slot.until_s.to_le_bytes());
-        bytes.extend_from_slice(&slot.used_s.to_le_bytes());
+        bytes.extend_from_slice(&slot.used.to_le_bytes());
     }
     bytes
 }
@@ -208,6 +223,27 @@ mod tests {
         assert!(tier.put(&shared, hash(9), b"x", 900_000, 62_000));
         assert!(has(0, 62_000) && !has(1, 62_000), "not used for longest");
         assert!(has(8, 62_000) && has(9, 62_000));
+    }
+
+    #[test]
+    fn in_a_burst_what_came_first_goes_first_whatever_the_clock_does() {
+        for start_ms in [0, 16 * u64::from(u32::MAX) - 1_000] {
+            let (tier, shared) = (tier(), Memory::default());
+            for n in 0..100 {
+                assert!(tier.put(&shared, hash(n), b"x", u64::MAX, start_ms + n * 16));
+            }
+            for n in 0..100 {
+                let kept = tier.get(&shared, hash(n), || start_ms + 2_000).is_some();
+                assert_eq!(kept, n >= 92, "{n}");
+            }
+        }
+        let (tier, shared) = (tier(), Memory::default());
+        for n in 0..=8 {
+            let now_ms = if n == 0 { 50_000 } else { 20_000 + n * 16 };
+            assert!(tier.put(&shared, hash(n), b"x", u64::MAX, now_ms));
+        }
+        let has = |n| tier.get(&shared, hash(n), || 20_500).is_some();
+        assert!(has(0) && !has(1) && has(2));
     }
 
     #[test]
