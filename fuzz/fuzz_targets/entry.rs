@@ -7,6 +7,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use tiercel::coherence::{Stamp, Tag, Tags};
 use tiercel::entry::{Bounds, Entry, Meta, Variants, decode, encode};
 use tiercel::http::key::Key;
 use tiercel::http::vary::Names;
@@ -14,6 +15,7 @@ use tiercel_fuzz::{block, lines, parts};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 const MAX: usize = 1 << 16;
+const STAMP: Stamp = Stamp { incarnation: 3, number: 4 };
 const BOUNDS: Bounds = Bounds { variants: 4, bytes: 64 };
 
 fuzz_target!(|input: &[u8]| {
@@ -21,17 +23,19 @@ fuzz_target!(|input: &[u8]| {
     let key = Key::new(key);
     assert!(decode(input, &key, MAX).is_err());
     let meta = Meta { status: 200, stored_ms: 1_000, fresh_until_ms: 2_000, ..Meta::default() };
+    let tags: Tags = lines(body).map(Tag::named).collect();
     let entry = Entry::new(meta, key.clone(), block(fields), body.into());
+    let entry = entry.with_tags(tags.as_slice().into(), 0);
     for compress_above in [0, usize::MAX] {
-        let mut bytes = encode(&entry, compress_above);
+        let mut bytes = encode(&entry, STAMP, compress_above);
         let patched = patch(&mut bytes, patches);
         repair(&mut bytes);
         let read = decode(&bytes, &key, MAX);
         if patched == 0 && entry.len() <= MAX {
-            assert_eq!(read.as_ref(), Ok(&entry));
+            assert_eq!(read.as_ref().map(|read| &read.0), Ok(&entry));
         }
-        if let Ok(read) = read {
-            sound(&read, &key);
+        if let Ok((read, stamp)) = read {
+            sound(&read, stamp, &key);
         }
     }
 
@@ -72,7 +76,7 @@ fn repair(bytes: &mut [u8]) {
     bytes[8..16].copy_from_slice(&sum.to_le_bytes());
 }
 
-fn sound(entry: &Entry, key: &Key) {
+fn sound(entry: &Entry, stamp: Stamp, key: &Key) {
     assert_eq!(entry.key(), key);
     assert!(entry.fields().is_sound() && entry.len() <= MAX);
     for now in [0, 1_500, u64::MAX] {
@@ -84,6 +88,7 @@ fn sound(entry: &Entry, key: &Key) {
         let _ = (entry.useful_until_ms(), entry.ttl_s(now), entry.age_s(now));
     }
     for compress_above in [0, usize::MAX] {
-        assert_eq!(decode(&encode(entry, compress_above), key, MAX).as_ref(), Ok(entry));
+        let (read, of) = decode(&encode(entry, stamp, compress_above), key, MAX).expect("an entry");
+        assert_eq!((&read, of), (entry, stamp));
     }
 }

@@ -152,12 +152,12 @@ fn source(name: &str, path: &str) -> Result<Source, String> {
 }
 
 impl Source {
-    /// Its values, none of them empty.
+    /// Its values. None of them is empty but a segment, which is always there.
     fn values(&self, with: &Filling<'_>) -> Vec<String> {
         let mut values: Vec<String> = match self {
             Self::Path(index) => {
                 let segment = with.path.split(|b| *b == b'/').nth(index + 1).unwrap_or_default();
-                vec![text(&decode(segment, false))]
+                return vec![text(&decode(segment, false))];
             }
             Self::Query(name) => {
                 vec![text(&decode(parameter(with.query, name).unwrap_or_default(), true))]
@@ -211,16 +211,16 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    const PATH: &str = "/api/games/{gid}/events/{id}";
+    const PATH: &str = "/api/games/{gid}/events/{id}/{blank}";
 
-    fn filled(template: &str) -> Vec<Tag> {
+    fn filled(template: &str) -> Tags {
         let fields = block(&[("x-tenant", "t 1")]);
         let (request, response) = (
             json!({"game_gid": "010000147", "ids": [1, "2", 3.0], "bad": [1, null], "many": (0..300).collect::<Vec<_>>()}),
             json!({"data": {"event_id": 77}}),
         );
         let with = Filling {
-            path: b"/api/games/%E4%B8%AD/events/007",
+            path: b"/api/games/%E4%B8%AD/events/007/%20",
             query: b"game_gid=+010&empty=",
             fields: Fields::new(&fields),
             request: Some(&request),
@@ -228,7 +228,7 @@ mod tests {
         };
         let mut tags = Tags::default();
         Template::parse(template, PATH).unwrap().fill(&with, &mut tags);
-        tags.as_slice().to_vec()
+        tags
     }
 
     #[test]
@@ -236,6 +236,7 @@ mod tests {
         for (template, names) in [
             ("games", &["games"][..]),
             ("game:{gid}", &["game:\u{4e2d}"]),
+            ("blank:{blank}", &["blank:"]),
             ("{gid}/{id}", &["\u{4e2d}/7"]),
             ("g:{query:game_gid}", &["g:10"]),
             ("t:{header:X-Tenant}!", &["t:t 1!"]),
@@ -250,7 +251,7 @@ mod tests {
             ("g:{query:empty}", &[]),
             ("g:{query:none}:{id}", &[]),
         ] {
-            let expected: Vec<Tag> = names.iter().map(|name| Tag::named(name.as_bytes())).collect();
+            let expected: Tags = names.iter().map(|name| Tag::named(name.as_bytes())).collect();
             assert_eq!(filled(template), expected, "{template}");
         }
     }
