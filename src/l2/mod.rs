@@ -7,6 +7,8 @@
 mod answers;
 mod calls;
 mod client;
+#[cfg(test)]
+mod client_tests;
 mod error;
 pub mod resp;
 mod table;
