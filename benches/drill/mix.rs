@@ -47,22 +47,24 @@ pub fn run(report: &mut Report) {
     sleep(Duration::from_millis(1_500)); // the workers' next tick
 
     let outcome = |name| envoy.metric(&format!("tiercel_requests{{outcome=\"{name}\"}}"));
-    let [l1, l2, miss, bypass] = ["l1_hit", "l2_hit", "miss", "bypass"].map(outcome);
+    let [l1, shared, l2, miss, bypass] =
+        ["l1_hit", "shared_hit", "l2_hit", "miss", "bypass"].map(outcome);
     let (asked, failed) = (asked.into_inner(), failed.into_inner());
     report.figure("resources", paths.paths.len());
     report.figure("requests", asked);
     report.figure("failed", failed);
     report.figure("requests_per_second", share(asked, LASTS.as_secs()));
     report.figure("l1_hits", l1);
+    report.figure("shared_hits", shared);
     report.figure("l2_hits", l2);
     report.figure("misses", miss);
     report.figure("bypassed", bypass);
-    report.figure("hit_rate", share(l1 + l2, asked));
+    report.figure("hit_rate", share(l1 + shared + l2, asked));
     report.figure("l1_hit_rate", share(l1, asked));
-    report.figure("l2_hit_rate_of_l1_misses", share(l2, l2 + miss));
+    report.figure("shared_hit_rate_of_l1_misses", share(shared, shared + l2 + miss));
     report.figure("origin_requests", origin.total());
     report.check("no request failed", failed == 0);
-    report.check("every request is counted", l1 + l2 + miss + bypass == asked);
+    report.check("every request is counted", l1 + shared + l2 + miss + bypass == asked);
 }
 
 /// Paths of which the n-th is asked for 1/n times as often as the first (Zipf, exponent 1).
