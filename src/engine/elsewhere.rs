@@ -27,8 +27,7 @@ pub(super) fn shared(
     if stamp.incarnation != policy.tagging || is_older {
         return None;
     }
-    let tags = entry.tags().into();
-    let entry = entry.with_tags(tags, stamp.number);
+    let entry = entry.as_of(stamp.number);
     let validity = worker.generations.validity(entry.tags(), entry.epoch());
     let entry = worker.usable(Rc::new(entry), validity, now_ms)?;
     keep_here(policy, &entry, worker);

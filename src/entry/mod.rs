@@ -93,6 +93,12 @@ impl Entry {
         Self { tags, epoch, ..self }
     }
 
+    /// The entry as of an epoch of the process.
+    #[must_use]
+    pub fn as_of(self, epoch: u64) -> Self {
+        Self { epoch, ..self }
+    }
+
     /// What it depends on.
     #[must_use]
     pub const fn tags(&self) -> &[Tag] {

@@ -1,5 +1,7 @@
 //! A request comes in: it is answered, asked about in L2, or goes on to the origin.
 
+use std::cell::OnceCell;
+
 use super::Module;
 use super::reply::Reply;
 use super::root::Root;
@@ -28,7 +30,9 @@ impl<H: Host> Module<H> {
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
         self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
         let shared = Shared::new(&self.host, self.bell);
-        let now_ms = || self.host.now_ms();
+        // Asked for once at most: each time is a call of the host.
+        let clock = OnceCell::new();
+        let now_ms = || *clock.get_or_init(|| self.host.now_ms());
         let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, now_ms);
         match Exchange::begin(policy, block, ended, now_ms, tier, &mut self.worker) {
             Begin::Hit(entry, level, now_ms) => {

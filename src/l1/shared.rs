@@ -3,7 +3,12 @@
 //! Values there can be set and read as a whole, and never be deleted. So there are a fixed number of
 //! slots, [`WAYS`] to a set; a key's hash says which set. Each set has an index, which says what lies in
 //! its slots, is replaced by compare-and-swap, and costs a miss one small read. A value is written in one
-//! step and holds its full key: whoever finds another's reads a miss, never a mix of two.
+//! step and ends in the mark of its key: whoever finds another's reads a miss, never a mix of two. A worker
+//! remembers the indexes it has seen, and looks where its key was before it reads the index anew.
+
+use std::cell::RefCell;
+
+use hashbrown::HashMap;
 
 use crate::coherence::SharedData;
 
@@ -15,11 +20,15 @@ const SLOT: usize = 16;
 /// cost more than the hit.
 const USE_STEP: u32 = 512;
 
-/// How many entries there may be, and how large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Bytes of the mark behind a value.
+const MARK: usize = 8;
+
+/// How many entries there may be, and how large, and where some were last seen.
+#[derive(Clone, Debug)]
 pub struct Tier {
     sets: u32,
     max_entry: usize,
+    seen: RefCell<HashMap<u32, [Slot; WAYS]>>,
 }
 
 /// What a set's index says of a slot.
@@ -50,13 +59,13 @@ impl Tier {
     pub fn new(budget: usize, max_entry: usize) -> Option<Self> {
         let sets = budget / max_entry.max(1) / WAYS;
         let sets = u32::try_from(sets).unwrap_or(u32::MAX);
-        (sets > 0).then_some(Self { sets, max_entry })
+        (sets > 0).then(|| Self { sets, max_entry, seen: RefCell::default() })
     }
 
     /// The largest entry it takes, in bytes as they are stored.
     #[must_use]
     pub const fn max_entry(&self) -> usize {
-        self.max_entry
+        self.max_entry.saturating_sub(MARK)
     }
 
     /// What may be the entry for a key with this hash.
@@ -67,11 +76,19 @@ impl Tier {
         now_ms: impl FnOnce() -> u64,
     ) -> Option<Vec<u8>> {
         let (set, mark) = self.place(hash);
+        let now = steps(now_ms());
+        let is_it = |slot: &Slot| slot.mark == mark;
+        let seen = self.seen.borrow().get(&set).and_then(|slots| {
+            let way = slots.iter().position(is_it)?;
+            slots.get(way).filter(|slot| slot.age(now) < USE_STEP).map(|_| way)
+        });
+        if let Some(bytes) = seen.and_then(|way| self.value(shared, (set, way), mark)) {
+            return Some(bytes);
+        }
         let index_name = self.name(set, None);
         let (index, token) = shared.get(&index_name)?;
         let mut slots = read(&index)?;
-        let way = slots.iter().position(|slot| slot.mark == mark)?;
-        let now = steps(now_ms());
+        let way = slots.iter().position(is_it)?;
         if let Some(slot) = slots.get_mut(way)
             && slot.age(now) >= USE_STEP
         {
@@ -79,8 +96,24 @@ impl Tier {
             // Somebody else changed it: then that counts.
             let _ = shared.set(&index_name, &write(&slots), token);
         }
-        let (bytes, _) = shared.get(&self.name(set, Some(way)))?;
-        (!bytes.is_empty()).then_some(bytes)
+        self.seen.borrow_mut().insert(set, slots);
+        self.value(shared, (set, way), mark)
+    }
+
+    /// What lies in a slot, if it is of the key with this mark.
+    fn value(
+        &self,
+        shared: &impl SharedData,
+        (set, way): (u32, usize),
+        mark: u64,
+    ) -> Option<Vec<u8>> {
+        let (mut bytes, _) = shared.get(&self.name(set, Some(way)))?;
+        let (entry, of) = bytes.split_last_chunk::<MARK>()?;
+        let len = entry.len();
+        (u64::from_le_bytes(*of) == mark).then(|| {
+            bytes.truncate(len);
+            bytes
+        })
     }
 
     /// Puts the entry for a key with this hash into a slot: the one it has, a free one, one whose entry is
@@ -93,7 +126,7 @@ impl Tier {
         until_ms: u64,
         now_ms: u64,
     ) -> bool {
-        if bytes.len() > self.max_entry {
+        if bytes.len() > self.max_entry() {
             return false;
         }
         let (set, mark) = self.place(hash);
@@ -121,7 +154,9 @@ impl Tier {
                 *slot = Slot { mark, until_s, used: now };
             }
             if shared.set(&index_name, &write(&slots), token) {
-                return shared.set(&self.name(set, Some(way)), bytes, 0);
+                self.seen.borrow_mut().insert(set, slots);
+                let value = [bytes, &mark.to_le_bytes()].concat();
+                return shared.set(&self.name(set, Some(way)), &value, 0);
             }
         }
         false
@@ -155,17 +190,20 @@ const fn steps(ms: u64) -> u32 {
 
 fn read(bytes: &[u8]) -> Option<[Slot; WAYS]> {
     let (places, rest) = bytes.as_chunks::<SLOT>();
-    let slot = |place: &[u8; SLOT]| {
+    let mut slots = [Slot::default(); WAYS];
+    if places.len() != WAYS || !rest.is_empty() {
+        return None;
+    }
+    for (slot, place) in slots.iter_mut().zip(places) {
         let (mark, times) = place.split_first_chunk()?;
         let (until, used) = times.split_first_chunk()?;
-        Some(Slot {
+        *slot = Slot {
             mark: u64::from_le_bytes(*mark),
             until_s: u32::from_le_bytes(*until),
             used: u32::from_le_bytes(*used.first_chunk()?),
-        })
-    };
-    let slots: Option<Vec<Slot>> = places.iter().map(slot).collect();
-    slots?.try_into().ok().filter(|_| rest.is_empty())
+        };
+    }
+    Some(slots)
 }
 
 fn write(slots: &[Slot; WAYS]) -> Vec<u8> {
@@ -191,7 +229,7 @@ mod tests {
     }
 
     fn tier() -> Tier {
-        Tier::new(1_600, 100).unwrap()
+        Tier::new(1_600, 100).unwrap() // two sets
     }
 
     #[test]
@@ -204,8 +242,8 @@ mod tests {
         assert_eq!(tier.get(&shared, hash(1), || 0).as_deref(), Some(&b"newer"[..]));
         assert_eq!(tier.get(&shared, hash(2), || 0).as_deref(), Some(&b"two"[..]));
         assert_eq!(tier.get(&shared, hash(3), || 0), None);
-        assert!(!tier.put(&shared, hash(3), &[0; 101], 10_000, 0));
-        assert_eq!((Tier::new(799, 100), Tier::new(0, 0)), (None, None));
+        assert!(!tier.put(&shared, hash(3), &[0; 93], 10_000, 0));
+        assert!(Tier::new(799, 100).is_none() && Tier::new(0, 0).is_none());
     }
 
     #[test]
@@ -256,8 +294,8 @@ mod tests {
         let mut slots = read(&bytes).unwrap();
         slots[0].mark = 77;
         assert!(shared.set(&index, &write(&slots), token));
-        // The old value, whole: its key tells that it is another's.
-        assert_eq!(tier.get(&shared, 77, || 0).as_deref(), Some(&b"one"[..]));
+        // The old value, whole: its mark tells that it is another's.
+        assert_eq!(tier.get(&shared, 77, || 0), None);
         assert!(shared.set(&index, b"nonsense", 0));
         assert_eq!(tier.get(&shared, 77, || 0), None);
         assert!(tier.put(&shared, 77, b"two", 10_000, 0));
@@ -265,11 +303,33 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_has_seen_it_looks_there_first_and_finds_it_wherever_it_is() {
+        let (one, other, shared) = (tier(), tier(), Memory::default());
+        assert!(one.put(&shared, hash(0), b"a", u64::MAX, 0));
+        assert!(one.get(&shared, hash(0), || 0).is_some());
+        // Without an index it knows where to look, for as long as its use need not be told.
+        let index = one.name(0, None);
+        let (text, _) = shared.get(&index).unwrap();
+        assert!(shared.set(&index, b"", 0));
+        assert!(one.get(&shared, hash(0), || 8_191).is_some());
+        assert!(one.get(&shared, hash(0), || 8_192).is_none());
+        assert!(shared.set(&index, &text, 0));
+        // Others take its place, and put it elsewhere.
+        for n in 1..=8 {
+            assert!(other.put(&shared, hash(n), b"b", u64::MAX, n * 16));
+        }
+        assert_eq!(one.get(&shared, hash(0), || 200), None);
+        assert!(other.put(&shared, hash(0), b"c", u64::MAX, 400));
+        assert_eq!(one.get(&shared, hash(0), || 400).as_deref(), Some(&b"c"[..]));
+        assert!(one.get(&shared, hash(8), || 400).is_some());
+    }
+
+    #[test]
     fn memory_is_bounded_by_the_slots() {
         let (tier, shared) = (Tier::new(6_400, 100).unwrap(), Memory::default());
         for n in 0..2_000_u64 {
             let hash = u128::from(n) << 96 | hash(n);
-            assert!(tier.put(&shared, hash, &[0; 100], 10_000, n));
+            assert!(tier.put(&shared, hash, &[0; 92], 10_000, n));
         }
         assert_eq!((shared.len(), shared.bytes()), (8 + 64, 8 * SLOT * WAYS + 6_400));
     }
