@@ -7,6 +7,7 @@
 
 mod closed_enum;
 pub mod coherence;
+pub mod collapse;
 pub mod config;
 pub mod engine;
 pub mod entry;

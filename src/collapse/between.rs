@@ -1,0 +1,95 @@
+//! Fetches that a process's workers lead for each other.
+
+use super::flights::{Alone, Ended, Flights, Joined, Limits, Ticket};
+use super::lease::{self, Lease};
+use crate::coherence::SharedData;
+
+/// How old a lease is when it is held for longer.
+const RENEWED_MS: u64 = lease::HOLDS_MS / 2;
+
+impl Flights {
+    /// As [`Flights::join`], for a worker that has this `queue`, if there are others.
+    pub fn enter(
+        &mut self,
+        (shared, queue): (&impl SharedData, Option<u32>),
+        (hash, context): (u128, u32),
+        may_lead: bool,
+        now_ms: u64,
+        limits: Limits,
+    ) -> Option<Joined> {
+        let joined = self.join(hash, context, may_lead, now_ms, limits);
+        match (joined, queue) {
+            (Some(Joined::Leads(ticket)), Some(queue)) => {
+                Some(self.go_first((shared, queue), (ticket, context), now_ms, limits))
+            }
+            _ => joined,
+        }
+    }
+
+    /// Takes the lease for a fetch. If another worker has it, the request waits for that.
+    pub fn go_first(
+        &mut self,
+        (shared, queue): (&impl SharedData, u32),
+        (ticket, context): (Ticket, u32),
+        now_ms: u64,
+        limits: Limits,
+    ) -> Joined {
+        match lease::take(shared, ticket.hash, queue, true, now_ms) {
+            Lease::Theirs(_) if self.len() >= limits.in_all => {
+                self.ended(ticket, Ended::Lost);
+                Joined::Alone(Alone::Limit)
+            }
+            Lease::Theirs(until_ms) => {
+                self.leave_to_others(ticket, context, until_ms);
+                Joined::Follows
+            }
+            Lease::Mine | Lease::Nobodys => Joined::Leads(ticket),
+        }
+    }
+
+    /// Tells other workers of what ended here; `send` puts a message into a queue.
+    pub fn tell(
+        &mut self,
+        (shared, queue): (&impl SharedData, Option<u32>),
+        mut send: impl FnMut(u32, &[u8]),
+    ) {
+        let ended = self.take_ended();
+        let Some(queue) = queue else { return };
+        for (hash, how) in ended {
+            let waiting = lease::give_back(shared, hash, queue);
+            waiting.iter().for_each(|other| send(*other, &lease::message(hash, how)));
+        }
+    }
+
+    /// What another worker says.
+    pub fn hear(&mut self, message: &[u8], now_ms: u64) {
+        if let Some((hash, how)) = lease::read_message(message) {
+            self.ended_elsewhere(hash, how, now_ms);
+        }
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, (shared, queue): (&impl SharedData, Option<u32>), now_ms: u64) {
+        if let Some(queue) = queue {
+            let led = self.led_since(now_ms.saturating_sub(RENEWED_MS));
+            led.for_each(|hash| lease::renew(shared, hash, queue, now_ms));
+        }
+        self.expire(now_ms, |hash| lease::held_until(shared, hash));
+    }
+
+    /// Whether a fetch that nobody waits for may begin: if no other worker has begun one.
+    pub fn may_refresh(
+        (shared, queue): (&impl SharedData, Option<u32>),
+        hash: u128,
+        now_ms: u64,
+    ) -> bool {
+        queue.is_none_or(|queue| {
+            !matches!(lease::take(shared, hash, queue, false, now_ms), Lease::Theirs(_))
+        })
+    }
+
+    /// A fetch that nobody waited for has ended.
+    pub fn refreshed(&mut self, hash: u128) {
+        self.note_ended(hash, Ended::Stored);
+    }
+}

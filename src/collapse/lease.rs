@@ -1,0 +1,226 @@
+//! Who of a process's workers fetches something: a record in shared data.
+//!
+//! There is a fixed number of records, and a key's hash says which. What two keys share is led by whoever
+//! comes first; for the other the worker decides by itself.
+
+use crate::coherence::SharedData;
+
+use super::Ended;
+
+/// Records.
+const RECORDS: u16 = 1_024;
+/// How long a lease holds without being renewed.
+pub const HOLDS_MS: u64 = 2_000;
+/// Workers that may wait for one lease.
+const MOST: usize = 64;
+/// Attempts to write: each that fails is somebody else's success.
+const ATTEMPTS: usize = 100;
+/// Bytes of a record before those who wait: a part of the hash, the owner, until when.
+const HEAD: usize = 20;
+
+/// Who may fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lease {
+    /// This worker.
+    Mine,
+    /// Another one, until this time in ms since the epoch, unless it renews it.
+    Theirs(u64),
+    /// Whoever likes: nobody can tell.
+    Nobodys,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Record {
+    mark: u64,
+    owner: u32,
+    until_ms: u64,
+    /// Queues of workers that wait.
+    waiting: Vec<u32>,
+}
+
+impl Record {
+    fn read(bytes: &[u8]) -> Self {
+        let Some((head, waiting)) = bytes.split_first_chunk::<HEAD>() else {
+            return Self::default();
+        };
+        let (mark, rest) = head.split_first_chunk().unwrap_or((&[0; 8], &[]));
+        let (owner, until) = rest.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let (waiting, _) = waiting.as_chunks::<4>();
+        Self {
+            mark: u64::from_le_bytes(*mark),
+            owner: u32::from_le_bytes(*owner),
+            until_ms: u64::from_le_bytes(until.first_chunk().copied().unwrap_or_default()),
+            waiting: waiting.iter().map(|queue| u32::from_le_bytes(*queue)).collect(),
+        }
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(HEAD + 4 * self.waiting.len());
+        bytes.extend_from_slice(&self.mark.to_le_bytes());
+        bytes.extend_from_slice(&self.owner.to_le_bytes());
+        bytes.extend_from_slice(&self.until_ms.to_le_bytes());
+        self.waiting.iter().for_each(|queue| bytes.extend_from_slice(&queue.to_le_bytes()));
+        bytes
+    }
+}
+
+/// Makes the records. That must happen before there are workers.
+pub fn open(shared: &impl SharedData) {
+    if shared.get(&name(0)).is_none() {
+        let free = Record::default().to_bytes();
+        for number in 0..RECORDS {
+            shared.set(&name(u128::from(number)), &free, 0);
+        }
+    }
+}
+
+/// Takes the lease of `hash` for the worker with this queue. If another one has it, this one is told when
+/// it ends, should it want to `wait`.
+pub fn take(shared: &impl SharedData, hash: u128, queue: u32, wait: bool, now_ms: u64) -> Lease {
+    let (name, mark) = (name(hash), mark(hash));
+    for _ in 0..ATTEMPTS {
+        let Some((bytes, token)) = shared.get(&name) else { return Lease::Nobodys };
+        let known = Record::read(&bytes);
+        let held = known.owner != 0 && known.owner != queue && known.until_ms > now_ms;
+        if held && known.mark != mark {
+            return Lease::Nobodys;
+        }
+        if held && (!wait || known.waiting.contains(&queue)) {
+            return Lease::Theirs(known.until_ms);
+        }
+        if held && known.waiting.len() >= MOST {
+            return Lease::Nobodys;
+        }
+        let next = if held {
+            Record { waiting: [&known.waiting[..], &[queue]].concat(), ..known.clone() }
+        } else {
+            // Who waited for an owner that is gone sees by the time that it is.
+            let waiting = if known.mark == mark { known.waiting } else { Vec::new() };
+            Record { mark, owner: queue, until_ms: now_ms + HOLDS_MS, waiting }
+        };
+        if shared.set(&name, &next.to_bytes(), token) {
+            return if held { Lease::Theirs(known.until_ms) } else { Lease::Mine };
+        }
+    }
+    Lease::Nobodys
+}
+
+/// Holds a lease for longer.
+pub fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
+    change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
+}
+
+/// Gives a lease back. Returns the queues of those who wait.
+pub fn give_back(shared: &impl SharedData, hash: u128, queue: u32) -> Vec<u32> {
+    change(shared, hash, queue, |_| Record::default()).map_or_else(Vec::new, |known| known.waiting)
+}
+
+/// Until when somebody holds the lease; none if nobody does.
+pub fn held_until(shared: &impl SharedData, hash: u128) -> Option<u64> {
+    let known = Record::read(&shared.get(&name(hash))?.0);
+    (known.mark == mark(hash) && known.owner != 0).then_some(known.until_ms)
+}
+
+/// Changes a record that is this worker's. Returns what it was.
+fn change(
+    shared: &impl SharedData,
+    hash: u128,
+    queue: u32,
+    to: impl Fn(Record) -> Record,
+) -> Option<Record> {
+    let name = name(hash);
+    for _ in 0..ATTEMPTS {
+        let (bytes, token) = shared.get(&name)?;
+        let known = Record::read(&bytes);
+        if known.mark != mark(hash) || known.owner != queue {
+            return None;
+        }
+        if shared.set(&name, &to(known.clone()).to_bytes(), token) {
+            return Some(known);
+        }
+    }
+    None
+}
+
+/// What is said to those who wait.
+#[must_use]
+pub fn message(hash: u128, how: Ended) -> [u8; 17] {
+    let mut message = [how as u8; 17];
+    let (place, _) = message.split_at_mut(16);
+    place.copy_from_slice(&hash.to_le_bytes());
+    message
+}
+
+/// Reads what is said to those who wait.
+#[must_use]
+pub fn read_message(message: &[u8]) -> Option<(u128, Ended)> {
+    let (hash, how) = message.split_first_chunk()?;
+    let all = [Ended::Stored, Ended::Unshared, Ended::Failed, Ended::Lost];
+    let how = all.into_iter().find(|ended| how == [*ended as u8])?;
+    Some((u128::from_le_bytes(*hash), how))
+}
+
+#[allow(clippy::cast_possible_truncation)] // any bits of the hash will do
+fn name(hash: u128) -> Vec<u8> {
+    let mut name = b"tiercel/lease/".to_vec();
+    name.extend_from_slice(&(hash as u16 % RECORDS).to_le_bytes());
+    name
+}
+
+#[allow(clippy::cast_possible_truncation)] // others than name's
+const fn mark(hash: u128) -> u64 {
+    (hash >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coherence::Memory;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const A: u128 = 5 << 64 | 7;
+    const OTHER: u128 = 6 << 64 | 7;
+
+    #[test]
+    fn one_leads_and_the_others_are_told() {
+        let shared = Memory::default();
+        assert_eq!(take(&shared, A, 1, true, 0), Lease::Nobodys, "no records");
+        open(&shared);
+        assert_eq!(take(&shared, A, 1, true, 1_000), Lease::Mine);
+        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(3_000));
+        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(3_000));
+        assert_eq!(take(&shared, A, 3, false, 1_001), Lease::Theirs(3_000));
+        assert_eq!(take(&shared, OTHER, 3, true, 1_001), Lease::Nobodys);
+        assert!(give_back(&shared, A, 2).is_empty());
+        assert_eq!(give_back(&shared, A, 1), vec![2]);
+        assert!(give_back(&shared, A, 1).is_empty() && held_until(&shared, A).is_none());
+        assert_eq!(take(&shared, OTHER, 3, true, 1_001), Lease::Mine);
+        assert_eq!(shared.len(), usize::from(RECORDS));
+    }
+
+    #[test]
+    fn what_is_not_renewed_is_taken_over() {
+        let shared = Memory::default();
+        open(&shared);
+        assert_eq!(take(&shared, A, 1, true, 1_000), Lease::Mine);
+        assert_eq!(take(&shared, A, 2, true, 1_000), Lease::Theirs(3_000));
+        renew(&shared, A, 1, 2_500);
+        renew(&shared, A, 2, 9_000);
+        assert_eq!(held_until(&shared, A), Some(4_500));
+        assert_eq!(take(&shared, A, 3, true, 4_499), Lease::Theirs(4_500));
+        assert_eq!(take(&shared, A, 2, true, 4_500), Lease::Mine);
+        assert!(give_back(&shared, A, 1).is_empty(), "too late");
+        assert_eq!(give_back(&shared, A, 2), vec![2, 3]);
+    }
+
+    #[test]
+    fn messages_are_read_as_they_were_written() {
+        for how in [Ended::Stored, Ended::Unshared, Ended::Failed, Ended::Lost] {
+            assert_eq!(read_message(&message(A, how)), Some((A, how)));
+        }
+        for nonsense in [&b"1"[..], &[9; 17], &[0; 18]] {
+            assert_eq!(read_message(nonsense), None);
+        }
+    }
+}
