@@ -9,6 +9,7 @@ mod harness;
 mod artefacts;
 mod bodies;
 mod coherence;
+mod collapse;
 mod concurrency;
 mod configuration;
 mod cookies;

@@ -79,7 +79,7 @@ pub enum Verdict {
 /// The fetches under way, and who waits.
 #[derive(Debug, Default)]
 pub struct Flights {
-    flights: HashMap<u128, Flight>,
+    by_key: HashMap<u128, Flight>,
     /// Who may go on.
     due: VecDeque<(u32, Verdict)>,
     /// Who may go on, but not all at once: all of them ask the origin.
@@ -120,7 +120,7 @@ impl Flights {
     ) -> Option<Joined> {
         self.now_ms = now_ms;
         let full = self.len() >= limits.in_all;
-        let Some(flight) = self.flights.get_mut(&hash) else {
+        let Some(flight) = self.by_key.get_mut(&hash) else {
             return may_lead.then(|| Joined::Leads(self.lead(hash, limits.wait_ms)));
         };
         if flight.leader.is_some() && flight.until_ms <= now_ms && may_lead {
@@ -139,7 +139,7 @@ impl Flights {
     fn lead(&mut self, hash: u128, wait_ms: u64) -> Ticket {
         self.next += 1;
         let (number, since_ms) = (self.next, self.now_ms);
-        let flight = self.flights.entry(hash).or_insert_with(|| Flight {
+        let flight = self.by_key.entry(hash).or_insert_with(|| Flight {
             leader: None,
             since_ms,
             until_ms: 0,
@@ -165,18 +165,18 @@ impl Flights {
     /// Whether the fetch with this ticket leads.
     #[cfg(test)]
     pub(super) fn is_led_by(&self, ticket: Ticket) -> bool {
-        self.flights.get(&ticket.hash).is_some_and(|f| f.leader == Some(ticket.number))
+        self.by_key.get(&ticket.hash).is_some_and(|f| f.leader == Some(ticket.number))
     }
 
     fn led_by(&mut self, ticket: Ticket) -> Option<&mut Flight> {
-        self.flights.get_mut(&ticket.hash).filter(|flight| flight.leader == Some(ticket.number))
+        self.by_key.get_mut(&ticket.hash).filter(|flight| flight.leader == Some(ticket.number))
     }
 
     /// A fetch has ended.
     pub fn ended(&mut self, ticket: Ticket, how: Ended) {
         if self.led_by(ticket).is_some() {
             self.end(ticket.hash, how);
-            if !self.flights.contains_key(&ticket.hash) {
+            if !self.by_key.contains_key(&ticket.hash) {
                 self.ended.push((ticket.hash, how));
             }
         }
@@ -185,14 +185,14 @@ impl Flights {
     /// A fetch that another worker led has ended.
     pub fn ended_elsewhere(&mut self, hash: u128, how: Ended, now_ms: u64) {
         self.now_ms = now_ms;
-        if self.flights.get(&hash).is_some_and(|flight| flight.leader.is_none()) {
+        if self.by_key.get(&hash).is_some_and(|flight| flight.leader.is_none()) {
             self.end(hash, how);
         }
     }
 
     /// What was fetched without anybody waiting has ended.
     pub(super) fn note_ended(&mut self, hash: u128, how: Ended) {
-        if !self.flights.contains_key(&hash) {
+        if !self.by_key.contains_key(&hash) {
             self.ended.push((hash, how));
         }
     }
@@ -201,7 +201,7 @@ impl Flights {
     pub fn take_ended(&mut self) -> Vec<(u128, Ended)> {
         let mut ended = std::mem::take(&mut self.ended);
         // Others wait for whoever leads by now.
-        ended.retain(|(hash, _)| !self.flights.contains_key(hash));
+        ended.retain(|(hash, _)| !self.by_key.contains_key(hash));
         ended
     }
 
@@ -209,7 +209,7 @@ impl Flights {
         if how == Ended::Lost {
             return self.pass_on(hash);
         }
-        let Some(flight) = self.flights.remove(&hash) else { return };
+        let Some(flight) = self.by_key.remove(&hash) else { return };
         self.waiting -= flight.followers.len();
         for (context, _) in flight.followers {
             match how {
@@ -222,10 +222,10 @@ impl Flights {
 
     /// The next who waits leads.
     fn pass_on(&mut self, hash: u128) {
-        let Some(flight) = self.flights.get_mut(&hash) else { return };
+        let Some(flight) = self.by_key.get_mut(&hash) else { return };
         match (flight.followers.pop_front(), flight.wait_ms) {
             (None, _) => {
-                self.flights.remove(&hash);
+                self.by_key.remove(&hash);
             }
             (Some((context, _)), wait_ms) => {
                 self.waiting -= 1;
@@ -237,12 +237,12 @@ impl Flights {
 
     /// A request that waited for `hash` is gone.
     pub fn gone(&mut self, hash: u128, context: u32) {
-        let Some(flight) = self.flights.get_mut(&hash) else { return };
+        let Some(flight) = self.by_key.get_mut(&hash) else { return };
         let before = flight.followers.len();
         flight.followers.retain(|(follower, _)| *follower != context);
         self.waiting -= before - flight.followers.len();
         if flight.leader.is_none() && flight.followers.is_empty() {
-            self.flights.remove(&hash);
+            self.by_key.remove(&hash);
         }
     }
 
@@ -252,7 +252,7 @@ impl Flights {
         self.now_ms = now_ms;
         let mut lost = Vec::new();
         let (held, waiting) = (&mut self.held, &mut self.waiting);
-        self.flights.retain(|hash, flight| {
+        self.by_key.retain(|hash, flight| {
             while let Some((context, _)) =
                 flight.followers.pop_front_if(|(_, until_ms)| *until_ms <= now_ms)
             {
@@ -286,6 +286,12 @@ impl Flights {
         self.held.push_back((context, why));
     }
 
+    /// Whether somebody may go on, or other workers must hear of something.
+    #[must_use]
+    pub fn has_news(&self) -> bool {
+        self.has_due() || !self.ended.is_empty()
+    }
+
     /// Whether somebody may go on.
     #[must_use]
     pub fn has_due(&self) -> bool {
@@ -294,7 +300,7 @@ impl Flights {
 
     /// Fetches that this worker leads, begun before `before_ms`.
     pub fn led_since(&self, before_ms: u64) -> impl Iterator<Item = u128> {
-        let led = self.flights.iter();
+        let led = self.by_key.iter();
         led.filter(move |(_, flight)| flight.leader.is_some() && flight.since_ms < before_ms)
             .map(|(hash, _)| *hash)
     }

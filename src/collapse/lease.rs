@@ -10,7 +10,7 @@ use super::Ended;
 /// Records.
 const RECORDS: u16 = 1_024;
 /// How long a lease holds without being renewed.
-pub const HOLDS_MS: u64 = 2_000;
+pub(super) const HOLDS_MS: u64 = 2_000;
 /// Workers that may wait for one lease.
 const MOST: usize = 64;
 /// Attempts to write: each that fails is somebody else's success.
@@ -20,7 +20,7 @@ const HEAD: usize = 20;
 
 /// Who may fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lease {
+pub(super) enum Lease {
     /// This worker.
     Mine,
     /// Another one, until this time in ms since the epoch, unless it renews it.
@@ -76,7 +76,13 @@ pub fn open(shared: &impl SharedData) {
 
 /// Takes the lease of `hash` for the worker with this queue. If another one has it, this one is told when
 /// it ends, should it want to `wait`.
-pub fn take(shared: &impl SharedData, hash: u128, queue: u32, wait: bool, now_ms: u64) -> Lease {
+pub(super) fn take(
+    shared: &impl SharedData,
+    hash: u128,
+    queue: u32,
+    wait: bool,
+    now_ms: u64,
+) -> Lease {
     let (name, mark) = (name(hash), mark(hash));
     for _ in 0..ATTEMPTS {
         let Some((bytes, token)) = shared.get(&name) else { return Lease::Nobodys };
@@ -106,17 +112,17 @@ pub fn take(shared: &impl SharedData, hash: u128, queue: u32, wait: bool, now_ms
 }
 
 /// Holds a lease for longer.
-pub fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
+pub(super) fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
     change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
 }
 
 /// Gives a lease back. Returns the queues of those who wait.
-pub fn give_back(shared: &impl SharedData, hash: u128, queue: u32) -> Vec<u32> {
+pub(super) fn give_back(shared: &impl SharedData, hash: u128, queue: u32) -> Vec<u32> {
     change(shared, hash, queue, |_| Record::default()).map_or_else(Vec::new, |known| known.waiting)
 }
 
 /// Until when somebody holds the lease; none if nobody does.
-pub fn held_until(shared: &impl SharedData, hash: u128) -> Option<u64> {
+pub(super) fn held_until(shared: &impl SharedData, hash: u128) -> Option<u64> {
     let known = Record::read(&shared.get(&name(hash))?.0);
     (known.mark == mark(hash) && known.owner != 0).then_some(known.until_ms)
 }
@@ -143,8 +149,7 @@ fn change(
 }
 
 /// What is said to those who wait.
-#[must_use]
-pub fn message(hash: u128, how: Ended) -> [u8; 17] {
+pub(super) fn message(hash: u128, how: Ended) -> [u8; 17] {
     let mut message = [how as u8; 17];
     let (place, _) = message.split_at_mut(16);
     place.copy_from_slice(&hash.to_le_bytes());
@@ -152,8 +157,7 @@ pub fn message(hash: u128, how: Ended) -> [u8; 17] {
 }
 
 /// Reads what is said to those who wait.
-#[must_use]
-pub fn read_message(message: &[u8]) -> Option<(u128, Ended)> {
+pub(super) fn read_message(message: &[u8]) -> Option<(u128, Ended)> {
     let (hash, how) = message.split_first_chunk()?;
     let all = [Ended::Stored, Ended::Unshared, Ended::Failed, Ended::Lost];
     let how = all.into_iter().find(|ended| how == [*ended as u8])?;

@@ -9,9 +9,10 @@ use super::policy::{
 };
 use super::router::Router;
 use super::schema::{
-    self, Authorization, Config, Cookies, RequestDirectives, Role, Transport, Unmatched,
+    self, Authorization, Collapse, Config, Cookies, RequestDirectives, Role, Transport, Unmatched,
 };
 use super::units::{ByteSize, Millis};
+use crate::collapse::Limits;
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -92,6 +93,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         variants: check.variants(&config.vary),
         normalisers: check.normalisers(&config.vary),
         coherence: check.coherence(&config.coherence),
+        waiting: check.waiting(&config.waiting),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
         rules,
@@ -106,6 +108,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             },
             directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
             synthesise_etag: false,
+            collapse: config.defaults.collapse != Collapse::None,
             tags: Vec::new(),
             writes: WriteRule::default(),
         }),
@@ -240,6 +243,23 @@ impl Check<'_> {
             feed_interval_ms: coherence.feed_interval.0,
             guard_ms: coherence.guard.0,
             max_body: self.bytes("coherence.max_body", coherence.max_body),
+        }
+    }
+
+    fn waiting(&mut self, waiting: &schema::Waiting) -> Limits {
+        if !(100..=600_000).contains(&waiting.longest.0) {
+            self.fail("waiting.longest", "must be between 100ms and 10m");
+        }
+        if waiting.max > 65_536 {
+            self.fail("waiting.max", "must be at most 65536");
+        }
+        if waiting.max_per_key > waiting.max {
+            self.fail("waiting.max_per_key", "must not be more than waiting.max");
+        }
+        Limits {
+            per_key: waiting.max_per_key as usize,
+            in_all: waiting.max as usize,
+            wait_ms: waiting.longest.0,
         }
     }
 

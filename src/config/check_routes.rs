@@ -4,7 +4,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::check::{Check, is_token};
 use super::policy::{Rule, WriteRule};
-use super::schema::{self, Authorization, Config, Cookies, Negative, RequestDirectives, Route};
+use super::schema::{
+    self, Authorization, Collapse, Config, Cookies, Negative, RequestDirectives, Route,
+};
 use super::units::Millis;
 use crate::coherence::{Pointer, Template};
 use crate::http::freshness::Lifetime;
@@ -51,6 +53,7 @@ pub(super) fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         },
         directives_ignored: directives == RequestDirectives::Ignore,
         synthesise_etag: route.synthesise_etag,
+        collapse: route.collapse.unwrap_or(defaults.collapse) != Collapse::None,
         tags: Vec::new(),
         writes: WriteRule::default(),
     }

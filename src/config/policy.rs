@@ -9,6 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::router::Router;
 use super::schema::{Role, Transport};
 use crate::coherence::{Pointer, Template};
+use crate::collapse::Limits;
 use crate::entry::Bounds;
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -61,6 +62,8 @@ pub struct Policy {
     pub normalisers: Normalisers,
     /// How what writes make stale becomes known.
     pub coherence: CoherencePolicy,
+    /// How much may wait for what others are fetching.
+    pub waiting: Limits,
     /// Who may purge, if anybody.
     pub purge: Option<PurgePolicy>,
     /// Tells which tags routes name: what was stored by others may lack some.
@@ -168,6 +171,8 @@ pub struct Rule {
     pub directives_ignored: bool,
     /// Whether stored responses without `ETag` get one.
     pub synthesise_etag: bool,
+    /// Whether requests for the same thing become one.
+    pub collapse: bool,
     /// Tags of what is returned.
     pub tags: Vec<Template>,
     /// What requests make stale.

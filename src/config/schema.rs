@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::units::{ByteSize, Millis};
 
 pub use super::schema_routes::{
-    Authorization, Cookies, Defaults, Negative, Query, RequestDirectives, Route, Unmatched, When,
+    Authorization, Collapse, Cookies, Defaults, Negative, Query, RequestDirectives, Route,
+    Unmatched, When,
 };
 
 /// What one filter instance does.
@@ -49,6 +50,8 @@ pub struct Config {
     pub targets: Vec<String>,
     /// How what writes make stale becomes known to all workers and instances.
     pub coherence: Coherence,
+    /// How requests wait for what others are fetching.
+    pub waiting: Waiting,
     /// Who may purge with the method `PURGE`; without it nobody may, and such requests go to the origin.
     pub purge: Option<Purge>,
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
@@ -72,6 +75,7 @@ impl Default for Config {
             vary: Vary::default(),
             targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
             coherence: Coherence::default(),
+            waiting: Waiting::default(),
             purge: None,
             origin: None,
             defaults: Defaults::default(),
@@ -283,6 +287,24 @@ pub struct Origin {
 impl Default for Origin {
     fn default() -> Self {
         Self { cluster: String::new(), timeout: Millis(15_000) }
+    }
+}
+
+/// How requests wait for what others are fetching (docs/design.md, 11).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Waiting {
+    /// The longest a request waits for another's fetch; then it asks the origin for itself.
+    pub longest: Millis,
+    /// Requests that wait at the same time, per worker; beyond it they ask the origin.
+    pub max: u32,
+    /// Requests that wait for the same fetch, per worker.
+    pub max_per_key: u32,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { longest: Millis(10_000), max: 4_096, max_per_key: 2_048 }
     }
 }
 

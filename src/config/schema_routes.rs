@@ -50,6 +50,17 @@ pub enum RequestDirectives {
     Ignore,
 }
 
+/// Which requests for the same thing become one request to the origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Collapse {
+    /// None.
+    None,
+    /// Those that reach the same process.
+    #[default]
+    Process,
+}
+
 /// How long answers such as 404 are kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -82,6 +93,8 @@ pub struct Defaults {
     pub authorization: Authorization,
     /// As `cookies`, for `Cache-Control` and `Pragma` of requests.
     pub request_directives: RequestDirectives,
+    /// As `cookies`, for requests that wait for each other.
+    pub collapse: Collapse,
     /// How long routes without their own setting serve stale responses while they are fetched again,
     /// where the response does not say (RFC 5861, 3).
     pub stale_while_revalidate: Millis,
@@ -153,6 +166,8 @@ pub struct Route {
     pub authorization: Option<Authorization>,
     /// `Cache-Control` and `Pragma` of requests; none means `defaults.request_directives`.
     pub request_directives: Option<RequestDirectives>,
+    /// Which requests for the same thing become one; none means `defaults.collapse`.
+    pub collapse: Option<Collapse>,
     /// `ttl` and `negative.ttl` count even if the response says something else.
     pub override_freshness: bool,
     /// `on`: a response that says nothing else is fresh for a tenth of the time since it last changed,

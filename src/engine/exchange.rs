@@ -8,6 +8,7 @@ use super::invalidation::Invalidation;
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
 use crate::coherence::{Filling, Tags, Validity};
+use crate::collapse::Ticket;
 use crate::config::{Policy, Rule};
 use crate::entry::{Entry, Variants};
 use crate::http::cache_control::CacheControl;
@@ -120,6 +121,11 @@ pub struct Exchange {
     /// The hash of what is fetched again, if nobody waits for the answer.
     pub(super) refreshes: Option<u128>,
     pub(super) fill: Option<Fill>,
+    /// The fetch that others wait for.
+    pub(super) leads: Option<Ticket>,
+    /// How often it waited for another's, and for what it does or did last.
+    pub(super) waits: u8,
+    pub(super) follows: u128,
 }
 
 impl Exchange {
@@ -202,6 +208,9 @@ impl Exchange {
             kept_back: false,
             refreshes: None,
             fill: None,
+            leads: None,
+            waits: 0,
+            follows: 0,
             has: head.has,
             is_head: head.method == b"HEAD",
             request: block,
@@ -268,7 +277,7 @@ impl Exchange {
     }
 
     /// L1 has `entry` for the resource.
-    fn found_in_l1(
+    pub(super) fn found_in_l1(
         &mut self,
         entry: Rc<Entry>,
         level: Level,
@@ -279,7 +288,14 @@ impl Exchange {
         if !entry.meta().variants {
             return self.consider(entry, now_ms, level, worker);
         }
-        self.select(entry, now_ms);
+        self.select(Rc::clone(&entry), now_ms);
+        if self.variant.is_none() && level == Level::L1 {
+            // Another worker may know more variants.
+            let newer = shared(&self.policy, &self.key, Some(&entry), || now_ms, &tier, worker);
+            if let Some(newer) = newer.filter(|newer| newer.meta().variants) {
+                self.select(newer, now_ms);
+            }
+        }
         let variant = self.variant.as_ref()?;
         let Some(entry) = worker.stored(variant.as_bytes(), || now_ms) else {
             let entry = shared(&self.policy, variant, None, || now_ms, tier, worker)?;
@@ -321,6 +337,7 @@ impl Exchange {
             return None;
         }
         let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
+            Reuse::Fresh if self.waits > 0 => (Outcome::Collapsed, false),
             Reuse::Fresh => (level.fresh().1, false),
             Reuse::Stale => (Outcome::StaleHit, false),
             // Without a way to fetch and store it meanwhile, it is fetched now.

@@ -1,5 +1,6 @@
 //! What to do with a request: the read path L1, L2, origin, without any I/O.
 
+mod collapse;
 mod elsewhere;
 mod exchange;
 mod fill;
@@ -34,6 +35,8 @@ closed_enum! {
         SharedHit => "shared_hit",
         /// Answered from Redis.
         L2Hit => "l2_hit",
+        /// Answered with what another request fetched meanwhile.
+        Collapsed => "collapsed",
         /// Answered with a stale response that the client or the response itself allows.
         StaleHit => "stale_hit",
         /// Answered with a stored response that the origin said is still good.
@@ -54,7 +57,7 @@ impl Outcome {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
-            Self::L1Hit | Self::SharedHit | Self::L2Hit => "HIT",
+            Self::L1Hit | Self::SharedHit | Self::L2Hit | Self::Collapsed => "HIT",
             Self::StaleHit | Self::StaleIfError => "STALE",
             Self::Revalidated => "REVALIDATED",
             Self::OnlyIfCached | Self::Miss => "MISS",

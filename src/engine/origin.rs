@@ -6,6 +6,7 @@ use super::exchange::Exchange;
 use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
 use crate::coherence::{Tag, Tags};
+use crate::collapse::Ended;
 use crate::entry::{Entry, MAX_TAGS, Meta, Variants};
 use crate::http::cache_status::{Forward, Forwarded};
 use crate::http::conditional::Conditions;
@@ -105,6 +106,14 @@ impl Exchange {
         let mut told = Forwarded::new(self.why, head.status);
         if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {
             self.count(outcome, worker);
+            self.end(
+                match outcome {
+                    Outcome::Revalidated if kept && entry.is_fresh(now_ms) => Ended::Stored,
+                    Outcome::Revalidated => Ended::Unshared,
+                    _ => Ended::Failed,
+                },
+                worker,
+            );
             told.ttl_s = Some(entry.ttl_s(now_ms));
             told.stored = kept;
             told.detail = Some(outcome.as_str());
@@ -120,9 +129,10 @@ impl Exchange {
             Err(reason) => {
                 worker.counters.count(Counter::NotStored(reason));
                 self.outdate(&head, reason, now_ms, worker);
-                if reason.is_of_the_response() || reason == NotStored::TooLarge {
+                if reason.is_of_the_response() && head.status < 500 {
                     worker.refused.note(self.key.hash(), now_ms);
                 }
+                self.end_for(reason, head.status, worker);
                 Some(reason.as_str())
             }
         };
@@ -165,14 +175,19 @@ impl Exchange {
             let (entry, kept) = self.validated(&stored, head, now_ms, worker);
             return Some((entry, Outcome::Revalidated, kept));
         }
-        // Whoever wants to hear the origin hears its errors, too.
-        let wanted = self.wanted();
-        let error = matches!(head.status, 500 | 502..=504)
-            && self.why == Forward::Stale
-            && wanted.no_cache.is_none()
-            && worker.may_use(&stored);
-        let hidden = error && stored.may_hide_an_error(now_ms, wanted.stale_if_error);
+        let error = matches!(head.status, 500 | 502..=504);
+        let hidden = error
+            && self.stored_for_error(worker).is_some()
+            && stored.may_hide_an_error(now_ms, self.wanted().stale_if_error);
         hidden.then_some((stored, Outcome::StaleIfError, false))
+    }
+
+    /// What is stored, if it may come in the place of an error.
+    pub(super) fn stored_for_error(&self, worker: &Worker) -> Option<&Rc<Entry>> {
+        // Whoever wants to hear the origin hears its errors, too.
+        let wants_origin = self.wanted().no_cache.is_some();
+        let stored = self.stored.as_ref().filter(|stored| worker.may_use(stored));
+        stored.filter(|_| self.why == Forward::Stale && !wants_origin)
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -280,14 +295,21 @@ impl Exchange {
 
     /// The response has ended: stores it, if it was to be stored. Returns its size.
     pub fn finish(mut self, worker: &mut Worker) -> Option<usize> {
-        let fill = self.fill.take()?;
+        let Some(fill) = self.fill.take() else {
+            self.end(Ended::Lost, worker);
+            return None;
+        };
         match self.store(fill, worker) {
             Ok(entry) => {
                 worker.counters.count(Counter::Fill);
+                // What must be validated at each use is nobody else's.
+                let shared = entry.is_fresh(entry.meta().stored_ms);
+                self.end(if shared { Ended::Stored } else { Ended::Unshared }, worker);
                 Some(entry.len())
             }
             Err(reason) => {
                 worker.counters.count(Counter::NotStored(reason));
+                self.end_for(reason, 0, worker);
                 None
             }
         }
@@ -380,12 +402,14 @@ impl Exchange {
     /// The stream is gone, finished or not.
     pub fn abandon(mut self, worker: &mut Worker) {
         self.give_up(NotStored::Incomplete, worker);
+        self.end(Ended::Lost, worker);
     }
 
     fn give_up(&mut self, reason: NotStored, worker: &mut Worker) {
         if let Some(fill) = self.fill.take() {
             fill.abandon(worker);
             worker.counters.count(Counter::NotStored(reason));
+            self.end_for(reason, 0, worker);
         }
     }
 }

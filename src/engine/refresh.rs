@@ -64,6 +64,7 @@ impl Exchange {
     pub fn refreshed(&self, worker: &mut Worker) {
         if let Some(hash) = &self.refreshes {
             worker.refreshing.remove(hash);
+            worker.flights.refreshed(*hash);
         }
     }
 

@@ -6,6 +6,7 @@ use hashbrown::HashSet;
 
 use super::refused::Refused;
 use crate::coherence::{Bump, Generations, Tag, Validity};
+use crate::collapse::Flights;
 use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
@@ -39,6 +40,8 @@ pub struct Worker {
     pub(super) refreshing: HashSet<u128>,
     /// What writes made stale.
     pub generations: Generations,
+    /// Who waits for whose fetch.
+    pub flights: Flights,
     /// Whose responses are not for storing.
     pub(super) refused: Refused,
     /// The normalised path of the request at hand.
@@ -61,6 +64,7 @@ impl Worker {
             shares: Vec::new(),
             refreshing: HashSet::new(),
             generations: Generations::default(),
+            flights: Flights::default(),
             refused: Refused::default(),
             path: Vec::new(),
             key: Vec::new(),

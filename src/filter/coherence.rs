@@ -4,6 +4,7 @@ use super::Module;
 use super::root::Root;
 use super::shared::Shared;
 use crate::coherence::{Asked, Cells, Followed, Reach, Stamp, Verdict, keeper};
+use crate::collapse;
 use crate::entry::encode_unsealed;
 use crate::host::Host;
 use crate::l2::{L2Error, Question};
@@ -18,6 +19,7 @@ impl<H: Host> Module<H> {
     pub(super) fn join_generations(&mut self, root: u32, slots: usize, tagging: u64) {
         self.bell = self.bell.or_else(|| Shared::define_bell(&self.host));
         let shared = Shared::new(&self.host, self.bell);
+        collapse::open(&shared);
         let generations = &mut self.worker.generations;
         let is_open = generations.is_open(slots);
         if !is_open {

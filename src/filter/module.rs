@@ -6,6 +6,7 @@ use super::meters::Meters;
 use super::reply::Reply;
 use super::root::Root;
 use super::stream::Stream;
+use crate::collapse::Peers;
 use crate::config::{self, Role};
 use crate::engine::{Exchange, Worker, Write};
 use crate::host::{Buffer, FieldMap, Host};
@@ -34,12 +35,14 @@ pub struct Module<H> {
     pub(super) is_worker: bool,
     /// How often it asked L2 in vain before that was sure.
     pub(super) vain_calls: u32,
+    /// Whether the process has several workers.
+    pub(super) peers: Peers,
     /// Which tags what is in L1 has.
     pub(super) tagging: u64,
     /// The gauge that tells workers of bumps.
     pub(super) bell: Option<u32>,
     /// Makes this VM's queue names its own.
-    nonce: u64,
+    pub(super) nonce: u64,
     pub(super) reply: Reply,
 }
 
@@ -56,6 +59,7 @@ impl<H: Host> Module<H> {
             meters: None,
             is_worker: false,
             vain_calls: 0,
+            peers: Peers::default(),
             tagging: 0,
             bell: None,
             nonce: seed.rotate_left(32),
@@ -91,7 +95,7 @@ impl<H: Host> Module<H> {
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
-            self.log_error(&format!("cannot open the L2 queue: {error}"));
+            self.log_error(&format!("cannot open the worker's queue: {error}"));
             return false;
         }
         if role == Role::Cache {
@@ -127,6 +131,7 @@ impl<H: Host> Module<H> {
         self.expire_refreshes(now_ms);
         self.sweep(root);
         self.follow_in_turn(root, now_ms);
+        self.wait_no_longer(root, now_ms);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
@@ -136,7 +141,8 @@ impl<H: Host> Module<H> {
     /// Our own message came back: what was queued meanwhile goes out together.
     pub fn on_queue_ready(&mut self, root: u32, queue: u32) {
         if let Some(r) = self.roots.get_mut(&root).filter(|r| r.owns_queue(queue)) {
-            r.wake_up(&self.host);
+            let messages = r.wake_up(&self.host);
+            self.hear(root, &messages);
             self.flush(root, false);
         }
     }
@@ -168,7 +174,7 @@ impl<H: Host> Module<H> {
         let Self { host, worker, streams, roots, .. } = self;
         let mut wrote = Vec::new();
         let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
-        for (_, (of, stream)) in ended {
+        for (id, (of, stream)) in ended {
             match stream {
                 Stream::Bypassed(_, Some(write)) => {
                     write.end(host.now_ms(), worker);
@@ -179,6 +185,7 @@ impl<H: Host> Module<H> {
                     exchange.abandon(worker);
                 }
                 Stream::Forwarded(exchange, _) => exchange.abandon(worker),
+                Stream::Following(exchange) => worker.flights.gone(exchange.follows(), id),
                 Stream::Tunnelled
                 | Stream::Bypassed(_, None)
                 | Stream::Emptied
@@ -191,6 +198,7 @@ impl<H: Host> Module<H> {
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
         wrote.iter().for_each(|of| self.publish(*of));
+        self.settle(root);
         if changed {
             self.set_l1_budget();
         }
@@ -258,6 +266,7 @@ impl<H: Host> Module<H> {
     pub(super) fn post(&mut self, root_id: u32) {
         self.publish(root_id);
         self.share(root_id);
+        self.settle(root_id);
         if self.worker.outbox.is_empty() {
             return;
         }

@@ -9,6 +9,10 @@ use crate::observe::Histogram;
 impl<H: Host> Module<H> {
     /// Starts to fetch again what was just served.
     pub(super) fn refresh(&mut self, root: u32, mut exchange: Box<Exchange>, found: &Found) {
+        let hash = found.entry.key().hash();
+        if !self.may_refresh(hash, found.now_ms) {
+            return;
+        }
         let head = exchange.refresh(&found.entry, found.now_ms, &mut self.worker);
         let (Some(head), Some(origin)) = (head, exchange.policy().origin.as_ref()) else { return };
         match self.host.call(&origin.cluster, &head, b"", origin.timeout_ms) {

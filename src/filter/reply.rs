@@ -38,10 +38,17 @@ impl Reply {
         self.whole(host, policy, entry, Outcome::L1Hit, now_ms)
     }
 
-    /// Writes the `Cache-Status` of a hit.
-    pub(super) fn begin_hit(&mut self, policy: &Policy, found: &Found) {
-        let (ttl_s, level) = (found.entry.ttl_s(found.now_ms), found.level.as_str());
-        cache_status::write_hit(self.begin_status(), &policy.cache_name, ttl_s, level);
+    /// Writes the `Cache-Status` of a hit, or of what another request has fetched.
+    pub(super) fn begin_hit(&mut self, exchange: &Exchange, found: &Found) {
+        let (ttl_s, name) = (found.entry.ttl_s(found.now_ms), &exchange.policy().cache_name);
+        let Some(why) = exchange.waited() else {
+            let level = found.level.as_str();
+            return cache_status::write_hit(self.begin_status(), name, ttl_s, level);
+        };
+        let detail = (found.outcome == Outcome::StaleIfError).then(|| found.outcome.as_str());
+        let told = Forwarded::new(why, 0);
+        Forwarded { ttl_s: Some(ttl_s), collapsed: true, detail, ..told }
+            .write(self.begin_status(), name);
     }
 
     /// Answers the stream at hand with an entry, in the form that its request asks for, and with the

@@ -114,7 +114,11 @@ impl<H: Host> Module<H> {
     }
 
     /// Sends the request at hand on to the origin, unless its client does not want that.
-    fn forward(&mut self, (context, root): (u32, u32), mut exchange: Box<Exchange>) -> Action {
+    pub(super) fn forward(
+        &mut self,
+        (context, root): (u32, u32),
+        exchange: Box<Exchange>,
+    ) -> Action {
         if exchange.must_not_forward() {
             self.worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
             match self.reply.only_if_cached(&self.host, exchange.policy()) {
@@ -122,9 +126,23 @@ impl<H: Host> Module<H> {
                 Err(error) => self.log_error(&format!("a 504 cannot be sent: {error}")),
             }
         }
+        let now_ms = self.host.now_ms();
+        match self.join((context, root), exchange, now_ms) {
+            Ok(exchange) => self.send_on((context, root), exchange, now_ms),
+            Err(action) => action,
+        }
+    }
+
+    /// Sends the request at hand on to the origin.
+    pub(super) fn send_on(
+        &mut self,
+        (context, root): (u32, u32),
+        mut exchange: Box<Exchange>,
+        now_ms: u64,
+    ) -> Action {
         let host = &self.host;
         // A request that cannot be changed goes on as it is: the origin then answers more than was needed.
-        exchange.forward(host.now_ms(), &self.worker, |name, value| {
+        exchange.forward(now_ms, &self.worker, |name, value| {
             let _ = match value {
                 Some(value) => host.set_field(FieldMap::Request, name, value),
                 None => host.remove_field(FieldMap::Request, name),
@@ -181,13 +199,13 @@ impl<H: Host> Module<H> {
     }
 
     /// Answers the stream at hand from the cache, in the form that its request asks for.
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         (context, root): (u32, u32),
         exchange: Box<Exchange>,
         found: &Found,
     ) -> Action {
-        self.reply.begin_hit(exchange.policy(), found);
+        self.reply.begin_hit(&exchange, found);
         let (entry, outcome, now_ms) = (&*found.entry, found.outcome, found.now_ms);
         match self.reply.answer(&self.host, &exchange, entry, outcome, now_ms) {
             Ok(next) => self.streams.extend(next.map(|stream| (context, (root, stream)))),

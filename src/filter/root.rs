@@ -3,11 +3,14 @@
 use std::rc::Rc;
 
 use crate::coherence::{Cells, Generations};
-use crate::config::{Policy, Transport};
+use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
 use crate::l2::{Answer, Client, Question, Ticket};
+
+/// What we say to ourselves.
+const WAKE: &[u8] = b"1";
 
 /// A root context.
 #[derive(Debug, Default)]
@@ -15,14 +18,14 @@ pub(super) struct Root {
     /// What it does; none until it is configured.
     pub(super) policy: Option<Rc<Policy>>,
     l2: Option<L2>,
+    /// Our own queue: a message to it comes back in the same turn of the worker's event loop.
+    queue: Option<u32>,
+    woken: bool,
 }
 
 #[derive(Debug)]
 struct L2 {
     client: Client,
-    /// Our own queue: a message to it comes back in the same turn of the worker's event loop.
-    queue: u32,
-    woken: bool,
     call_head: Vec<u8>,
 }
 
@@ -34,18 +37,13 @@ impl Root {
         host: &impl Host,
         name: &str,
     ) -> HostResult<()> {
-        self.l2 = match &policy.l2 {
-            None => None,
-            Some(l2) => {
-                let queue = host.open_queue(name)?;
-                Some(L2 {
-                    client: Client::new(l2.clone(), policy.coherence.slots),
-                    queue,
-                    woken: false,
-                    call_head: call_head(l2.transport),
-                })
-            }
-        };
+        if policy.role == Role::Cache && self.queue.is_none() {
+            self.queue = Some(host.open_queue(name)?);
+        }
+        self.l2 = policy.l2.as_ref().map(|l2| L2 {
+            client: Client::new(l2.clone(), policy.coherence.slots),
+            call_head: call_head(l2.transport),
+        });
         self.policy = Some(Rc::new(policy));
         Ok(())
     }
@@ -55,7 +53,7 @@ impl Root {
         let Some(l2) = &mut self.l2 else { return false };
         let queued = l2.client.look_up(ticket, hash);
         if queued {
-            l2.wake(host);
+            self.wake(host);
         }
         queued
     }
@@ -74,7 +72,7 @@ impl Root {
         }
         let queued = l2.client.store(Rc::clone(entry));
         if l2.client.wants_flush() {
-            l2.wake(host);
+            self.wake(host);
         }
         Some(queued)
     }
@@ -83,7 +81,7 @@ impl Root {
     pub(super) fn delete(&mut self, host: &impl Host, hash: u128) -> bool {
         let Some(l2) = &mut self.l2 else { return true };
         let queued = l2.client.delete(hash);
-        l2.wake(host);
+        self.wake(host);
         queued
     }
 
@@ -91,7 +89,7 @@ impl Root {
     pub(super) fn bump(&mut self, host: &impl Host, cells: Cells) {
         if let Some(l2) = self.l2.as_mut().filter(|_| !cells.is_empty()) {
             l2.client.bump(cells);
-            l2.wake(host);
+            self.wake(host);
         }
     }
 
@@ -99,7 +97,7 @@ impl Root {
     pub(super) fn ask(&mut self, host: &impl Host, question: Question) {
         if let Some(l2) = &mut self.l2 {
             l2.client.ask(question);
-            l2.wake(host);
+            self.wake(host);
         }
     }
 
@@ -115,15 +113,28 @@ impl Root {
 
     /// Whether `queue` is the one this root wakes itself by.
     pub(super) fn owns_queue(&self, queue: u32) -> bool {
-        self.l2.as_ref().is_some_and(|l2| l2.queue == queue)
+        self.queue == Some(queue)
     }
 
-    /// Empties the queue.
-    pub(super) fn wake_up(&mut self, host: &impl Host) {
-        if let Some(l2) = &mut self.l2 {
-            l2.woken = false;
-            while host.dequeue(l2.queue).is_ok() {}
+    /// Its queue, if it has one.
+    pub(super) const fn queue(&self) -> Option<u32> {
+        self.queue
+    }
+
+    /// Posts a message to ourselves, once: `on_queue_ready` then goes on. If even that fails, the next tick
+    /// does.
+    pub(super) fn wake(&mut self, host: &impl Host) {
+        if let Some(queue) = self.queue.filter(|_| !self.woken) {
+            self.woken = host.enqueue(queue, WAKE).is_ok();
         }
+    }
+
+    /// Empties the queue. Returns what other workers say.
+    pub(super) fn wake_up(&mut self, host: &impl Host) -> Vec<Vec<u8>> {
+        self.woken = false;
+        let queue = self.queue.into_iter();
+        let all = queue.flat_map(|queue| std::iter::from_fn(move || host.dequeue(queue).ok()));
+        all.filter(|message| message != WAKE).collect()
     }
 
     /// Makes the calls that are due; `all` leaves no store waiting for company. Returns the answers of
@@ -177,16 +188,6 @@ impl Root {
     /// Whether a callout is this root's.
     pub(super) fn owns_call(&self, token: u32) -> bool {
         self.l2.as_ref().is_some_and(|l2| l2.client.owns(token))
-    }
-}
-
-impl L2 {
-    /// Posts a message to ourselves, once: `on_queue_ready` then flushes what has come together. If
-    /// even that fails, the next tick flushes.
-    fn wake(&mut self, host: &impl Host) {
-        if !self.woken {
-            self.woken = host.enqueue(self.queue, b"1").is_ok();
-        }
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Forwarded {
     pub ttl_s: Option<i64>,
     /// Whether the answer was stored.
     pub stored: bool,
+    /// Whether the answer is another request's.
+    pub collapsed: bool,
     /// More, from a closed enum.
     pub detail: Option<&'static str>,
 }
@@ -41,10 +43,10 @@ impl Forwarded {
     /// Forwarded for this reason, answered with this status, not stored.
     #[must_use]
     pub const fn new(why: Forward, status: u16) -> Self {
-        Self { why: Some(why), status, ttl_s: None, stored: false, detail: None }
+        Self { why: Some(why), status, ttl_s: None, stored: false, collapsed: false, detail: None }
     }
 
-    /// Writes `name; fwd=…; fwd-status=…; ttl=…; stored; detail=…` to `out`.
+    /// Writes `name; fwd=…; fwd-status=…; ttl=…; stored; collapsed; detail=…` to `out`.
     pub fn write(&self, out: &mut Vec<u8>, name: &str) {
         let mut add = |parts: &[&str]| {
             parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
@@ -61,6 +63,9 @@ impl Forwarded {
         }
         if self.stored {
             add(&["; stored"]);
+        }
+        if self.collapsed {
+            add(&["; collapsed"]);
         }
         if let Some(detail) = self.detail {
             add(&["; detail=", detail]);
@@ -114,6 +119,9 @@ mod tests {
         assert_eq!(text(bypass), "tiercel; fwd=bypass; detail=method");
         let stale = Forwarded { ttl_s: Some(-3), ..Forwarded::new(Forward::Stale, 503) };
         assert_eq!(text(stale), "tiercel; fwd=stale; fwd-status=503; ttl=-3");
+        let collapsed =
+            Forwarded { collapsed: true, ttl_s: Some(9), ..Forwarded::new(Forward::Stale, 0) };
+        assert_eq!(text(collapsed), "tiercel; fwd=stale; ttl=9; collapsed");
         let none = Forwarded { why: None, detail: Some("only_if_cached"), ..miss };
         let none = Forwarded { status: 0, stored: false, ..none };
         assert_eq!(text(none), "tiercel; detail=only_if_cached");

@@ -5,6 +5,7 @@
 //! that into Prometheus labels.
 
 use crate::closed_enum::closed_enum;
+use crate::collapse::Alone;
 use crate::engine::{Bypass, Outcome, Purged};
 use crate::entry::DecodeError;
 use crate::http::storable::NotStored;
@@ -97,6 +98,35 @@ closed_enum! {
 }
 
 closed_enum! {
+    /// What becomes of requests for what others are fetching.
+    pub enum Collapse {
+        /// One waits for another's fetch.
+        Followed => "followed",
+        /// It does not, for too many wait.
+        Limit => "limit",
+        /// It has waited for long enough, and asks the origin itself.
+        Waited => "waited",
+        /// It asks the origin itself, for what came is not to be shared.
+        Unshared => "unshared",
+        /// It asks the origin itself, for the origin failed the one it waited for.
+        Failed => "failed",
+        /// It asks the origin for all who wait, for who did so before brought nothing.
+        TookOver => "took_over",
+    }
+}
+
+impl From<Alone> for Collapse {
+    fn from(alone: Alone) -> Self {
+        match alone {
+            Alone::Limit => Self::Limit,
+            Alone::Waited => Self::Waited,
+            Alone::Unshared => Self::Unshared,
+            Alone::Failed => Self::Failed,
+        }
+    }
+}
+
+closed_enum! {
     /// Values that go up and down, summed over all workers.
     pub enum Gauge {
         /// Bytes charged to the L1 budgets.
@@ -153,6 +183,8 @@ pub enum Counter {
     Coherence(Coherence),
     /// A request to purge.
     Purge(Purged),
+    /// Requests that wait for others.
+    Collapse(Collapse),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -180,6 +212,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     family!(L2Delete, L2Delete, "l2_deletes.result");
     family!(Coherence, Coherence, "coherence.event");
     family!(Purge, Purged, "purges.result");
+    family!(Collapse, Collapse, "collapse.event");
 }
 
 impl Counter {
@@ -219,8 +252,12 @@ impl Counter {
         if let Self::Coherence(value) = self {
             return start + value.index();
         }
-        let Self::Purge(value) = self else { return 0 };
-        start + Coherence::ALL.len() + value.index()
+        start += Coherence::ALL.len();
+        if let Self::Purge(value) = self {
+            return start + value.index();
+        }
+        let Self::Collapse(value) = self else { return 0 };
+        start + Purged::ALL.len() + value.index()
     }
 }
 
@@ -232,7 +269,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Purge(Purged::Malformed).index() + 1] }
+        Self { pending: vec![0; Counter::Collapse(Collapse::TookOver).index() + 1] }
     }
 }
 
@@ -280,7 +317,10 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!((names.len(), place), (place, Counter::Purge(Purged::Malformed).index() + 1));
+        assert_eq!(
+            (names.len(), place),
+            (place, Counter::Collapse(Collapse::TookOver).index() + 1)
+        );
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod metrics;
 
 pub use metrics::{
-    Coherence, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup, L2Store,
+    Coherence, Collapse, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup, L2Store,
 };

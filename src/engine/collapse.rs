@@ -1,0 +1,137 @@
+//! Requests that wait for what another one fetches (RFC 9111, 4): whether they may, and what they find.
+
+use std::rc::Rc;
+
+use super::exchange::{Exchange, Found, Level};
+use super::{Outcome, Worker, elsewhere};
+use crate::collapse::{Alone, Ended, Joined, Ticket};
+use crate::config::Policy;
+use crate::http::cache_status::Forward;
+use crate::http::storable::NotStored;
+use crate::observe::{Collapse, Counter};
+
+/// How often a request waits: what it waited for may be for others each time.
+const MOST_WAITS: u8 = 3;
+
+impl Exchange {
+    /// The hash of what others may be fetching as well, and whether what this request fetches could be for
+    /// them; none if it must ask for itself.
+    #[must_use]
+    pub fn shares(&self, worker: &Worker, now_ms: u64) -> Option<(u128, bool)> {
+        let asked = self.asked();
+        let of_one = asked.authorization && !self.rule.store.authorization_ignored;
+        let for_itself = !self.rule.collapse
+            || of_one
+            || self.wanted().no_cache.is_some()
+            || self.waits >= MOST_WAITS
+            || worker.refused.knows(self.key.hash(), now_ms);
+        let may_lead = !(asked.head || asked.range || asked.no_store);
+        (!for_itself).then(|| (self.hash(), may_lead))
+    }
+
+    /// What has become of the request: it leads, it waits for `hash`, or it asks for itself.
+    pub fn joined(&mut self, hash: u128, joined: Joined, worker: &mut Worker) {
+        match joined {
+            Joined::Leads(ticket) => self.leads = Some(ticket),
+            Joined::Follows => {
+                self.follows = hash;
+                self.waits += 1;
+                worker.counters.count(Counter::Collapse(Collapse::Followed));
+            }
+            Joined::Alone(why) => self.goes_alone(why, worker),
+        }
+    }
+
+    /// It waits no more, and asks the origin for itself.
+    pub fn goes_alone(&mut self, why: Alone, worker: &mut Worker) {
+        self.waits = MOST_WAITS;
+        worker.counters.count(Counter::Collapse(why.into()));
+    }
+
+    /// It asks the origin in the place of one that brought nothing.
+    pub fn takes_over(&mut self, ticket: Ticket, worker: &mut Worker) {
+        self.leads = Some(ticket);
+        worker.counters.count(Counter::Collapse(Collapse::TookOver));
+    }
+
+    /// Another one leads in its place.
+    pub const fn does_not_lead(&mut self) {
+        self.leads = None;
+    }
+
+    /// What it was to fetch is stored already.
+    pub fn found_after_all(&mut self, worker: &mut Worker) {
+        self.end(Ended::Stored, worker);
+    }
+
+    /// The policy, to look by.
+    #[must_use]
+    pub fn tier(&self) -> Option<Rc<Policy>> {
+        self.policy.tier.is_some().then(|| Rc::clone(&self.policy))
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub const fn follows(&self) -> u128 {
+        self.follows
+    }
+
+    /// Why it would have gone forward, had it not waited for another that did.
+    #[must_use]
+    pub fn waited(&self) -> Option<Forward> {
+        (self.waits > 0).then_some(self.why)
+    }
+
+    /// Looks once more for something stored.
+    pub fn look_again(
+        &mut self,
+        now_ms: u64,
+        tier: impl Fn(u128) -> Option<Vec<u8>>,
+        worker: &mut Worker,
+    ) -> Option<Found> {
+        let of_l1 = worker.stored(self.key.as_bytes(), || now_ms);
+        let (entry, level) = match of_l1 {
+            Some(entry) if entry.is_fresh(now_ms) => (entry, Level::L1),
+            of_l1 => {
+                let (policy, known) = (&self.policy, of_l1.as_deref());
+                let shared = elsewhere::shared(policy, &self.key, known, || now_ms, &tier, worker);
+                shared.map(|e| (e, Level::Shared)).or(of_l1.map(|e| (e, Level::L1)))?
+            }
+        };
+        self.found_in_l1(entry, level, now_ms, tier, worker)
+    }
+
+    /// Something stale in the place of the error that another request got.
+    pub fn stale_for_error(&self, now_ms: u64, worker: &mut Worker) -> Option<Found> {
+        let entry = Rc::clone(self.stored_for_error(worker)?);
+        if !entry.may_hide_an_error(now_ms, self.wanted().stale_if_error) {
+            return None;
+        }
+        let outcome = Outcome::StaleIfError;
+        worker.counters.count(Counter::Request(outcome));
+        Some(Found { entry, level: Level::L1, outcome, refresh: false, now_ms })
+    }
+
+    /// The fetch that others may wait for has ended.
+    pub(super) fn end(&mut self, how: Ended, worker: &mut Worker) {
+        if let Some(ticket) = self.leads.take() {
+            worker.flights.ended(ticket, how);
+        }
+    }
+
+    /// It has ended without anything being stored of a response with this status.
+    pub(super) fn end_for(&mut self, reason: NotStored, status: u16, worker: &mut Worker) {
+        let how = match reason {
+            // What overtook it may have left something to find.
+            NotStored::Overtaken => Ended::Stored,
+            NotStored::Incomplete => Ended::Lost,
+            NotStored::TooLarge => {
+                worker.refused.note(self.key.hash(), self.asked_ms);
+                Ended::Unshared
+            }
+            _ if status >= 500 => Ended::Failed,
+            _ => Ended::Unshared,
+        };
+        self.end(how, worker);
+    }
+}
