@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::scene::no_routes;
-use crate::harness::{Asked, Envoy, Response, Scene, Script, eventually, reply};
+use crate::harness::{Asked, Client, Envoy, Response, Scene, Script, eventually, reply};
 
 const MAX_AGE: [(&str, &str); 1] = [("cache-control", "max-age=60")];
 
@@ -269,4 +269,42 @@ fn an_error_is_everybodys_own_unless_something_stale_may_hide_it() {
         assert_eq!((answer.status, &*answer.body), (503, &b"down"[..]), "{answer:?}");
     }
     assert_eq!(script.asked().len(), 10);
+}
+
+#[test]
+fn when_the_vm_of_the_one_who_asks_crashes_another_worker_asks() {
+    let scene = Scene::new("collapse-crash");
+    let script = slow(0, &MAX_AGE);
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    // Each worker has a copy of its own: that tells which of them a connection is with.
+    let alone = |config: &mut Value| config["shared"] = json!({"budget": "0B"});
+    let envoy = builder.config(alone).with_trap().workers(2).start(&scene);
+    let mut groups: Vec<(Vec<u8>, Vec<Client>)> = Vec::new();
+    let (mut here, mut there) = eventually("connections to both workers", || {
+        let mut client = envoy.client();
+        let body = client.get("/which").body;
+        match groups.iter_mut().find(|(known, _)| *known == body) {
+            Some((_, clients)) => clients.push(client),
+            None => groups.push((body, vec![client])),
+        }
+        (groups.len() == 2 && groups.iter().all(|(_, clients)| clients.len() >= 2))
+            .then(|| (groups.pop().unwrap().1, groups.pop().unwrap().1))
+    });
+    script.asked();
+    script.hold(Some("GET"));
+    here[0].send("GET", b"/a", &[], b"").unwrap();
+    let asked = || (!script.asked().is_empty()).then_some(());
+    eventually("the origin to be asked", asked);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| there[0].get("/a"));
+        eventually("the other worker to wait", || (collapse(&envoy, "followed") > 0).then_some(()));
+        let crashed = here[1].request("GET", "/b", &[("x-test-trap", "1")], b"");
+        assert_eq!(crashed.status, 503, "{crashed:?}");
+        let start = Instant::now();
+        eventually("another worker to ask", asked);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        script.hold(None);
+        let answer = waits.join().unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+    });
 }

@@ -49,7 +49,7 @@ fn every_body_is_the_origins() {
     });
     let outcome = |name: &str| envoy.metric(&format!("tiercel_requests{{outcome=\"{name}\"}}"));
     let (hits, misses) = eventually("every request to be counted", || {
-        let hits = ["l1_hit", "shared_hit", "l2_hit"].map(outcome).iter().sum::<u64>();
+        let hits = ["l1_hit", "shared_hit", "l2_hit", "collapsed"].map(outcome).iter().sum::<u64>();
         let misses = outcome("miss");
         (hits + misses == 1_000).then_some((hits, misses))
     });
