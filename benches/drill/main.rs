@@ -19,6 +19,7 @@ mod mix;
 mod redis_outage;
 mod report;
 mod shared_memory;
+mod stampede;
 
 use std::process::ExitCode;
 
@@ -27,12 +28,14 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 10] = [
+const DRILLS: [Drill; 12] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
     ("redis_outage", redis_outage::run),
     ("mix", mix::run),
+    ("stampede", stampede::collapse),
+    ("unshared", stampede::unshared),
     ("coherence_control", coherence::control),
     ("coherence_one_worker", coherence::one_worker),
     ("coherence", coherence::stress),
