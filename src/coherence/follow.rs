@@ -4,7 +4,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::cells::Cell;
 use super::generations::Generations;
-use super::head::Stamp;
+use super::head::{Head, Stamp};
 use super::keeper;
 use super::shared::SharedData;
 
@@ -19,6 +19,8 @@ pub struct Asked {
     pub highest: u64,
     /// From which number on it asks; 0 asks for everything.
     pub from: u64,
+    /// The process's epoch at that time: what L2 has is as of it.
+    pub epoch: u64,
 }
 
 /// How far back a question about the table goes.
@@ -40,6 +42,15 @@ pub struct Followed {
     pub incarnation: Option<u64>,
     /// Cells with the numbers of their last bumps, by number.
     pub cells: Vec<(usize, u64)>,
+}
+
+/// What Redis says to a bump.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bumped {
+    /// Its number.
+    pub number: u64,
+    /// Those of its cells that had been bumped since the process knew everything, with their numbers then.
+    pub before: Cells,
 }
 
 /// Cells that are bumped in Redis, each with the epoch of its bump here.
@@ -71,14 +82,26 @@ pub enum Verdict {
 }
 
 impl Generations {
-    /// The numbers are those of another table from here on.
-    pub fn attach(&mut self, shared: &impl SharedData, scope: u64) {
-        self.change_head(shared, |head| {
-            if head.scope != scope {
-                (head.scope, head.synced) = (scope, Stamp::default());
+    /// The numbers are those of this table in Redis, from here on, by a filter that was configured then. Of
+    /// several the one that was configured last counts, whatever worker it is in. Whether it is this one.
+    pub fn attach(&mut self, shared: &impl SharedData, scope: u64, since_ms: u64) -> bool {
+        let is_later =
+            |head: &Head| head.scope == 0 || head.scope != scope && head.scope_since_ms < since_ms;
+        if is_later(&self.head) {
+            if self.head.scope != 0 {
+                // What another table said is nothing to this one.
+                let all: Cells = (0..self.cells.len()).map(|index| (index, 0)).collect();
+                self.change(shared, &all, false, |_, cell, _| cell.number = 0);
             }
-        });
-        self.reload(shared);
+            self.change_head(shared, |head| {
+                if is_later(head) {
+                    (head.scope, head.scope_since_ms) = (scope, since_ms);
+                    head.synced = Stamp::default();
+                }
+            });
+            self.reload(shared);
+        }
+        self.head.scope == scope
     }
 
     /// A question about the table. What is not known at all is asked for from the start.
@@ -94,16 +117,19 @@ impl Generations {
             Reach::Recent => synced.number.saturating_sub(RECENT),
             Reach::All => 0,
         };
-        Asked { scope, synced, highest, from }
+        Asked { scope, synced, highest, from, epoch: self.head.epoch }
     }
 
-    /// Redis has given these bumps their number.
+    /// Redis has given these bumps their number. What others bumped before it under the same cells nobody
+    /// will hear of by the feed any more, so it is taken in here. `now_ms` and how long a write may be
+    /// carried out after all.
     pub fn confirm(
         &mut self,
         shared: &impl SharedData,
         asked: &Asked,
         cells: &[(usize, u64)],
-        number: u64,
+        bumped: &Bumped,
+        (now_ms, guard_ms): (u64, u64),
     ) {
         // In another table they would count for nothing.
         if (self.head.scope, self.head.synced.incarnation)
@@ -113,10 +139,24 @@ impl Generations {
         }
         let mut cells: Cells = cells.to_vec();
         cells.sort_unstable();
-        // Others may learn of it later: till then what is dirty keeps them from what is in L2.
-        self.change(shared, &cells, false, |cell, epoch| {
-            cell.number = cell.number.max(number);
-            if cell.dirty == epoch {
+        let before: HashMap<usize, u64> = bumped.before.iter().copied().collect();
+        // That may be another process's bump; our own is known, but for one that is on its way still.
+        let is_theirs = |index: usize, cell: &Cell| {
+            before.get(&index).is_some_and(|number| *number > cell.number)
+        };
+        let ring = !before.is_empty();
+        let (epoch, until_ms) = (self.next_epoch(shared), now_ms.saturating_add(guard_ms));
+        let first_uncertain = self.first_uncertain();
+        // Others may learn of ours later: till then what is dirty keeps them from what is in L2.
+        self.change(shared, &cells, ring, |index, cell, sent| {
+            if is_theirs(index, cell) {
+                let value = if index < first_uncertain { epoch } else { until_ms };
+                cell.local = cell.local.max(value);
+            }
+            cell.number = cell.number.max(bumped.number);
+            // Should it be lost at once, it is recent still.
+            cell.bumped_ms = now_ms;
+            if cell.dirty == sent {
                 cell.dirty = 0;
             }
         });
@@ -196,10 +236,10 @@ impl Generations {
         let all = self.cells.iter().enumerate();
         let all = all.filter(|(index, cell)| is_recent(cell) || unheard && certain(*index));
         let all: Cells = all.map(|(index, _)| (index, u64::from(certain(index)))).collect();
-        self.change(shared, &all, unheard, |cell, is_certain| {
+        self.change(shared, &all, unheard, |_, cell, is_certain| {
             if is_recent(cell) {
                 // A new epoch: no answer from before fits.
-                cell.dirty = epoch;
+                cell.dirty = cell.dirty.max(epoch);
             }
             if unheard && is_certain == 1 {
                 cell.local = epoch;
@@ -242,16 +282,17 @@ impl Generations {
             );
         }
         news.sort_unstable();
-        let first_uncertain = self.cells.len() / 3 * 2;
+        let first_uncertain = self.first_uncertain();
         let mut told = true;
-        for (plane, value) in [(0..first_uncertain, epoch), (first_uncertain..usize::MAX, until_ms)]
+        // The guard first: whoever fetches by the new epoch must find it.
+        for (plane, value) in [(first_uncertain..usize::MAX, until_ms), (0..first_uncertain, epoch)]
         {
             let of_plane: Cells =
                 news.iter().filter(|(index, _)| plane.contains(index)).copied().collect();
             if of_plane.is_empty() {
                 continue;
             }
-            told &= self.change(shared, &of_plane, true, |cell, number| {
+            told &= self.change(shared, &of_plane, true, |_, cell, number| {
                 if is_news(cell, number) {
                     if number != 0 {
                         cell.local = cell.local.max(value);
@@ -271,6 +312,10 @@ impl Generations {
             });
         }
         self.reload(shared);
+    }
+
+    const fn first_uncertain(&self) -> usize {
+        self.layout.cells() / 3 * 2
     }
 
     /// Bumps that Redis has not confirmed, of that epoch or before it; so many at most.

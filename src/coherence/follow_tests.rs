@@ -6,7 +6,7 @@ use super::follow::NOTHING;
 use super::generations::Generations;
 use super::head::Stamp;
 use super::shared::Memory;
-use super::{Asked, Bump, Cells, Followed, Reach, Tag, Tags, Validity, Verdict, keeper};
+use super::{Asked, Bump, Bumped, Cells, Followed, Reach, Tag, Tags, Validity, Verdict, keeper};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -24,7 +24,7 @@ struct Table {
 
 impl Table {
     /// As the script does it.
-    fn bump(&mut self, asked: &Asked, replaced: u64, cells: &Cells) -> u64 {
+    fn bump(&mut self, asked: &Asked, replaced: u64, cells: &Cells) -> Bumped {
         let last = self.numbers.values().max().copied().unwrap_or(0);
         self.time += 10;
         let number = self.time.max(last + 1).max(asked.highest + 1);
@@ -35,8 +35,11 @@ impl Table {
             self.incarnation = Some(number.max(least));
         }
         let number = number.max(self.incarnation.unwrap_or(0) + 1);
+        let known = asked.synced.number;
+        let before = cells.iter().filter_map(|(cell, _)| Some((*cell, *self.numbers.get(cell)?)));
+        let before = before.filter(|(_, number)| *number > known).collect();
         self.numbers.extend(cells.iter().map(|(cell, _)| (*cell, number)));
-        number
+        Bumped { number, before }
     }
 
     fn answer(&self, asked: &Asked) -> Followed {
@@ -56,7 +59,7 @@ impl Process {
         let shared = Memory::default();
         let mut worker = Generations::default();
         worker.open(&shared, 256, 1_000);
-        worker.attach(&shared, SCOPE);
+        assert!(worker.attach(&shared, SCOPE, 1));
         keeper::heard(&shared, 100_000, true);
         Self { shared, worker }
     }
@@ -69,8 +72,8 @@ impl Process {
 
     fn send(&mut self, table: &mut Table, cells: &Cells) {
         let asked = self.worker.ask(SCOPE, Reach::New);
-        let number = table.bump(&asked, 0, cells);
-        self.worker.confirm(&self.shared, &asked, cells, number);
+        let bumped = table.bump(&asked, 0, cells);
+        self.worker.confirm(&self.shared, &asked, cells, &bumped, (100_000, 5_000));
     }
 
     fn make(&self, table: &mut Table, replaced: u64) {
@@ -218,11 +221,11 @@ fn a_late_confirmation_from_a_lost_table_counts_for_nothing() {
     let (mut table, mut one, _) = pair();
     let cells = one.bump(A);
     let asked = one.worker.ask(SCOPE, Reach::New);
-    let number = table.bump(&asked, 0, &cells);
+    let bumped = table.bump(&asked, 0, &cells);
     table = Table { time: table.time, ..Table::default() };
     one.make(&mut table, 0);
     assert_eq!(one.follow(&table, true), Verdict::Known);
-    one.worker.confirm(&one.shared.clone(), &asked, &cells, number);
+    one.worker.confirm(&one.shared.clone(), &asked, &cells, &bumped, (100_000, 5_000));
     assert_eq!(one.worker.dirty(u64::MAX, 9).len(), 1);
     assert_eq!(one.follow(&table, true), Verdict::Known);
 }
@@ -341,4 +344,172 @@ fn what_is_lost_is_missed_although_something_newer_is_there() {
     assert_eq!(one.take(&long_ago, &back.answer(&long_ago), 100_000), Verdict::Known);
     long_ago = Asked { from: 0, ..long_ago };
     assert_eq!(one.take(&long_ago, &back.answer(&long_ago), 100_000), Verdict::Replace(1_010));
+}
+
+#[test]
+fn what_others_bumped_is_heard_though_ones_own_bump_hides_it() {
+    let (mut table, mut one, mut two) = pair();
+    let own = one.bump(A); // Redis is away from the first
+    let epoch = one.worker.epoch(); // fetched again, before the other's write
+    let theirs = two.bump(A);
+    two.send(&mut table, &theirs);
+    one.send(&mut table, &own); // Redis is back: it is said again
+    assert_eq!(one.follow(&table, false), Verdict::Known);
+    assert_eq!(one.follow(&table, true), Verdict::Known);
+    assert_eq!(one.worker.validity(&[A], epoch), Validity::Invalid);
+}
+
+struct Hooked<'a> {
+    memory: Memory,
+    on_chunk: std::cell::RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+    on_ring: std::cell::RefCell<Option<Box<dyn FnOnce() + 'a>>>,
+}
+
+impl super::SharedData for Hooked<'_> {
+    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
+        self.memory.get(name)
+    }
+    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
+        if !name.ends_with(b"head")
+            && let Some(hook) = self.on_chunk.borrow_mut().take()
+        {
+            hook();
+        }
+        self.memory.set(name, value, token)
+    }
+    fn bell(&self) -> Option<u64> {
+        self.memory.bell()
+    }
+    fn ring(&self) {
+        self.memory.ring();
+        if let Some(hook) = self.on_ring.borrow_mut().take() {
+            hook();
+        }
+    }
+}
+
+#[test]
+fn what_came_from_l2_is_as_of_the_question() {
+    let (mut table, mut one, mut two) = pair();
+    let c = std::cell::RefCell::new(Generations::default());
+    c.borrow_mut().open(&one.shared, 256, 1_000);
+    let stamp = one.worker.stamp(SCOPE, &[A], u64::MAX).unwrap(); // of what is in L2
+    let cells = two.bump(B);
+    two.send(&mut table, &cells);
+    let asked_c = c.borrow().ask(SCOPE, Reach::New);
+    let answer_c = table.answer(&asked_c);
+    let cells = two.bump(A);
+    two.send(&mut table, &cells);
+    let asked = one.worker.ask(SCOPE, Reach::New);
+    let answer = table.answer(&asked);
+    let taken = std::cell::Cell::new(0);
+    let memory = one.shared.clone();
+    let hook = || {
+        let mut c = c.borrow_mut();
+        assert_eq!(c.follow(&memory, &asked_c, &answer_c, 100_000, 5_000), Verdict::Known);
+        assert_eq!(c.admits(SCOPE, stamp, &[A]), Validity::Current); // asked before A was bumped
+        taken.set(asked_c.epoch);
+    };
+    let hooked = Hooked {
+        memory: one.shared.clone(),
+        on_chunk: std::cell::RefCell::new(Some(Box::new(hook))),
+        on_ring: Default::default(),
+    };
+    assert_eq!(one.worker.follow(&hooked, &asked, &answer, 100_000, 5_000), Verdict::Known);
+    drop(hooked);
+    let mut c = c.into_inner();
+    c.reload(&one.shared);
+    assert_ne!(taken.get(), 0);
+    assert_eq!(c.validity(&[A], taken.get()), Validity::Invalid);
+}
+
+#[test]
+fn what_was_lost_during_a_long_outage_is_said_again() {
+    let (mut table, mut one, mut two) = pair();
+    let epoch = two.worker.epoch();
+    let older = table.clone();
+    let cells = one.bump(A); // at 100 s
+    one.send(&mut table, &cells);
+    let mut back = Table { time: table.time + 100, ..older };
+    let asked = one.worker.ask(SCOPE, Reach::All);
+    assert_eq!(one.take(&asked, &back.answer(&asked), 190_000), Verdict::Replace(1_010));
+    one.make(&mut back, 1_010);
+    let asked = one.worker.ask(SCOPE, Reach::All);
+    assert_eq!(one.take(&asked, &back.answer(&asked), 190_001), Verdict::Known);
+    let again = one.worker.dirty(u64::MAX, 9);
+    one.send(&mut back, &again);
+    let asked = two.worker.ask(SCOPE, Reach::All);
+    assert_eq!(two.take(&asked, &back.answer(&asked), 190_002), Verdict::Known);
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Invalid);
+}
+
+#[test]
+fn what_was_said_late_and_lost_at_once_is_said_again() {
+    let (mut table, mut one, mut two) = pair();
+    let epoch = two.worker.epoch();
+    let cells = one.bump(A); // at 100_000, Redis is away for five minutes
+    for process in [&one, &two] {
+        keeper::heard(&process.shared, 400_000, true); // it is back
+    }
+    let again = one.worker.dirty(u64::MAX, 9);
+    assert_eq!(again, cells);
+    let asked = one.worker.ask(SCOPE, Reach::New);
+    let bumped = table.bump(&asked, 0, &again);
+    one.worker.confirm(&one.shared, &asked, &again, &bumped, (400_000, 5_000));
+    table = Table { time: table.time, ..Table::default() }; // and lost before the other has asked
+    two.make(&mut table, 0);
+    let asked = one.worker.ask(SCOPE, Reach::All);
+    assert_eq!(one.take(&asked, &table.answer(&asked), 400_200), Verdict::Known);
+    let again = one.worker.dirty(u64::MAX, 9);
+    one.send(&mut table, &again);
+    let asked = two.worker.ask(SCOPE, Reach::All);
+    assert_eq!(two.take(&asked, &table.answer(&asked), 400_400), Verdict::Known);
+    assert_eq!(two.worker.validity(&[A], epoch), Validity::Invalid);
+}
+
+#[test]
+fn a_table_that_was_left_and_joined_again_trusts_nothing() {
+    let shared = Memory::default();
+    let mut worker = Generations::default();
+    worker.open(&shared, 256, 1_000);
+    let first = worker.epoch();
+    worker.open(&shared, 512, 2_000);
+    let second = worker.epoch();
+    let tags: Tags = [A].into_iter().collect();
+    worker.bump(Bump { tags: tags.clone(), ..Bump::default() });
+    worker.publish(&shared, 2_000).unwrap();
+    worker.open(&shared, 256, 3_000);
+    worker.bump(Bump { tags, ..Bump::default() });
+    worker.publish(&shared, 3_000).unwrap();
+    assert_eq!(worker.validity(&[A], second), Validity::Invalid);
+}
+
+#[test]
+fn the_guard_is_there_when_the_head_is() {
+    let (mut table, mut one, mut two) = pair();
+    let tags: Tags = [A].into_iter().collect();
+    two.worker.bump(Bump { tags, uncertain_until_ms: 105_000, ..Bump::default() });
+    let cells = two.worker.publish(&two.shared, 100_000).unwrap();
+    two.send(&mut table, &cells);
+    let asked = one.worker.ask(SCOPE, Reach::New);
+    let answer = table.answer(&asked);
+    let other = std::cell::RefCell::new(Generations::default());
+    other.borrow_mut().open(&one.shared, 256, 1_000);
+    let (memory, seen) = (one.shared.clone(), std::cell::Cell::new((0, true)));
+    let hook = || {
+        let mut other = other.borrow_mut();
+        other.refresh(&memory);
+        seen.set((other.epoch(), other.is_uncertain(&[A], 100_000)));
+    };
+    let hooked = Hooked {
+        memory: one.shared.clone(),
+        on_chunk: Default::default(),
+        on_ring: std::cell::RefCell::new(Some(Box::new(hook))),
+    };
+    assert_eq!(one.worker.follow(&hooked, &asked, &answer, 100_000, 5_000), Verdict::Known);
+    drop(hooked);
+    let mut other = other.into_inner();
+    other.refresh(&one.shared);
+    let (epoch, guarded) = seen.get();
+    assert!(guarded || other.validity(&[A], epoch) == Validity::Invalid);
 }

@@ -4,10 +4,10 @@ use super::cells::{self, CHUNKS, Cell, Layout, Plane};
 use super::head::Head;
 use super::publish::values;
 use super::shared::SharedData;
-use super::{Tag, Tags};
+use super::{Cells, Tag, Tags};
 
 /// Whether something stored may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Validity {
     /// Nothing has made it stale.
     Current,
@@ -82,8 +82,10 @@ impl Default for Generations {
 
 impl Generations {
     /// Joins the table of the process with `slots` for tags, or makes it: that must happen before there
-    /// are workers.
+    /// are workers. A worker that had another one trusts nothing from before: what was bumped meanwhile is
+    /// not in it.
     pub fn open(&mut self, shared: &impl SharedData, slots: usize, now_ms: u64) {
+        let had_another = self.is_shared && self.layout.slots() != slots;
         self.layout = Layout::new(slots);
         self.names = Names::new(self.layout);
         self.is_shared = true;
@@ -104,6 +106,20 @@ impl Generations {
         }
         self.cells = vec![Cell::default(); self.layout.cells()];
         self.head = Head { marks: [u32::MAX; CHUNKS], ..Head::new(0) };
+        self.reload(shared);
+        if had_another {
+            self.distrust(shared, now_ms);
+        }
+    }
+
+    /// Makes invalid whatever the process has stored.
+    pub fn distrust(&mut self, shared: &impl SharedData, now_ms: u64) {
+        // Later than every epoch of another table.
+        let epoch = self.next_epoch(shared).max(now_ms.saturating_mul(1_000));
+        let certain = (0..self.cells.len()).filter(|index| !self.layout.is_uncertain(*index));
+        let all: Cells = certain.map(|index| (index, epoch)).collect();
+        self.change_to(shared, &all, epoch, |_, cell, epoch| cell.local = cell.local.max(epoch));
+        shared.ring();
         self.reload(shared);
     }
 

@@ -2,7 +2,7 @@
 
 use super::cells::CHUNKS;
 
-const NUMBERS: usize = 4;
+const NUMBERS: usize = 5;
 const LEN: usize = 8 * NUMBERS + 4 * CHUNKS;
 
 /// Until which bump of the fleet something is valid.
@@ -21,6 +21,8 @@ pub(super) struct Head {
     pub(super) epoch: u64,
     /// Which table in Redis the numbers are of.
     pub(super) scope: u64,
+    /// When the filter was configured that says so, in ms since the epoch.
+    pub(super) scope_since_ms: u64,
     /// The incarnation, and up to which sequence number the cells know everything of it; a number of 0
     /// says that they do not know it yet.
     pub(super) synced: Stamp,
@@ -30,7 +32,13 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) const fn new(epoch: u64) -> Self {
-        Self { epoch, scope: 0, synced: Stamp { incarnation: 0, number: 0 }, marks: [0; CHUNKS] }
+        Self {
+            epoch,
+            scope: 0,
+            scope_since_ms: 0,
+            synced: Stamp { incarnation: 0, number: 0 },
+            marks: [0; CHUNKS],
+        }
     }
 
     /// Goes on to a later epoch, in which these chunks were changed.
@@ -47,7 +55,8 @@ impl Head {
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(LEN);
-        for n in [self.epoch, self.scope, self.synced.incarnation, self.synced.number] {
+        let Stamp { incarnation, number } = self.synced;
+        for n in [self.epoch, self.scope, self.scope_since_ms, incarnation, number] {
             bytes.extend_from_slice(&n.to_le_bytes());
         }
         self.marks.iter().for_each(|mark| bytes.extend_from_slice(&mark.to_le_bytes()));
@@ -62,9 +71,9 @@ impl Head {
         let marks: Vec<u32> = marks.iter().map(|mark| u32::from_le_bytes(*mark)).collect();
         let marks = marks.try_into().ok().filter(|_| rest.is_empty())?;
         let mut next = || numbers.next().unwrap_or_default();
-        let (epoch, scope) = (next(), next());
+        let (epoch, scope, scope_since_ms) = (next(), next(), next());
         let synced = Stamp { incarnation: next(), number: next() };
-        Some(Self { epoch, scope, synced, marks })
+        Some(Self { epoch, scope, scope_since_ms, synced, marks })
     }
 }
 

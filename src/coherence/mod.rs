@@ -19,7 +19,7 @@ mod tags;
 mod template;
 
 pub use cells::{Layout, Plane};
-pub use follow::{Asked, Cells, Followed, Reach, Verdict};
+pub use follow::{Asked, Bumped, Cells, Followed, Reach, Verdict};
 pub use generations::{Bump, Generations, Validity};
 pub use head::Stamp;
 pub use pointer::Pointer;

@@ -14,27 +14,30 @@ impl Pointer {
         Some(Self(steps.map(|step| step.replace("~1", "/").replace("~0", "~").into()).collect()))
     }
 
-    /// Calls `give` with each value there is, until it says to stop.
+    /// Calls `give` with each value there is, until it says to stop. Whether it did not, and every element
+    /// that a `*` stands for has a value.
     pub fn visit<'a>(&self, document: &'a Value, give: &mut impl FnMut(&'a Value) -> bool) -> bool {
-        visit(&self.0, document, give)
+        visit(&self.0, document, false, give)
     }
 }
 
 fn visit<'a>(
     steps: &[Box<str>],
     node: &'a Value,
+    of_many: bool,
     give: &mut impl FnMut(&'a Value) -> bool,
 ) -> bool {
     let Some((step, rest)) = steps.split_first() else { return give(node) };
-    match node {
-        Value::Array(items) if **step == *"*" => items.iter().all(|item| visit(rest, item, give)),
-        Value::Array(items) => {
-            let item = step.parse().ok().and_then(|index: usize| items.get(index));
-            item.is_none_or(|item| visit(rest, item, give))
+    let next = match node {
+        Value::Array(items) if **step == *"*" => {
+            return items.iter().all(|item| visit(rest, item, true, give));
         }
-        Value::Object(members) => members.get(&**step).is_none_or(|m| visit(rest, m, give)),
-        _ => true,
-    }
+        Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+        Value::Object(members) => members.get(&**step),
+        _ => None,
+    };
+    // One that is missing is not known; of several, none is.
+    next.map_or(!of_many, |next| visit(rest, next, of_many, give))
 }
 
 #[cfg(test)]
@@ -61,7 +64,7 @@ mod tests {
             ("/a~1b/~0", &["1"][..]),
             ("/ids/1", &["8"]),
             ("/ids/*", &["7", "8", "9"]),
-            ("/rows/*/id", &["1", "2"]),
+            ("/rows/*/id", &["1"]),
             ("/ids/x", &[]),
             ("/ids/9", &[]),
             ("/a~1b/x/y", &[]),

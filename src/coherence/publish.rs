@@ -9,6 +9,9 @@ use super::shared::{SharedData, update};
 /// Each attempt leaves others twice the room of the one before it.
 const ATTEMPTS: u32 = 16;
 
+/// Bumps that are kept if they cannot be told.
+const MOST_KEPT: usize = 1_024;
+
 impl Generations {
     /// Tells every worker of the process what this one bumped. Returns the cells, each with its bump's
     /// epoch, for Redis to hear of, or none if it could not be told.
@@ -26,7 +29,7 @@ impl Generations {
             let mut all: Cells = all.collect();
             all.sort_unstable_by_key(|(index, value)| (*index, u64::MAX - value));
             all.dedup_by_key(|(index, _)| *index);
-            let (chunks, written) = self.change_cells(shared, &all, |cell, value| {
+            let (chunks, written) = self.change_cells(shared, &all, |_, cell, value| {
                 cell.local = cell.local.max(value);
                 cell.bumped_ms = now_ms;
                 if has_fleet {
@@ -38,6 +41,10 @@ impl Generations {
                 told = written.then_some(all);
                 break;
             }
+        }
+        if told.is_none() && bumps.len() < MOST_KEPT {
+            // They count in this worker, and are told with the next.
+            self.bumps = bumps;
         }
         shared.ring();
         self.reload(shared);
@@ -56,15 +63,27 @@ impl Generations {
         shared: &impl SharedData,
         all: &[(usize, u64)],
         ring: bool,
-        change: impl FnMut(&mut Cell, u64),
+        change: impl FnMut(usize, &mut Cell, u64),
     ) -> bool {
-        let (chunks, written) = self.change_cells(shared, all, change);
-        // Only now: whoever sees the new head must find the new cells.
-        let raised = self.change_head(shared, |head| head.advance(head.epoch + 1, &chunks));
+        let told = self.change_to(shared, all, 0, change);
         if ring {
             shared.ring();
         }
-        written && raised
+        told
+    }
+
+    /// As [`Self::change`], to `epoch` at least, and does not ring.
+    pub(super) fn change_to(
+        &self,
+        shared: &impl SharedData,
+        all: &[(usize, u64)],
+        epoch: u64,
+        change: impl FnMut(usize, &mut Cell, u64),
+    ) -> bool {
+        let (chunks, written) = self.change_cells(shared, all, change);
+        // Only now: whoever sees the new head must find the new cells.
+        let raise = |head: &mut Head| head.advance(epoch.max(head.epoch + 1), &chunks);
+        self.change_head(shared, raise) && written
     }
 
     /// Changes cells in the process's table. Returns their chunks, and whether all of it was done.
@@ -72,7 +91,7 @@ impl Generations {
         &self,
         shared: &impl SharedData,
         all: &[(usize, u64)],
-        mut change: impl FnMut(&mut Cell, u64),
+        mut change: impl FnMut(usize, &mut Cell, u64),
     ) -> (Vec<usize>, bool) {
         let per_chunk = self.layout.per_chunk();
         let mut chunks = Vec::new();
@@ -85,7 +104,7 @@ impl Generations {
                     .unwrap_or_else(|| vec![Cell::default(); per_chunk]);
                 for (index, value) in group {
                     if let Some(cell) = cells.get_mut(index % per_chunk) {
-                        change(cell, *value);
+                        change(*index, cell, *value);
                     }
                 }
                 Some(cells::to_bytes(&cells))

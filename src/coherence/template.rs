@@ -185,8 +185,9 @@ fn in_json(pointer: &Pointer, document: Option<&Value>) -> Vec<String> {
             Value::Number(number) => number.to_string(),
             Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => return false,
         };
+        let known = !value.is_empty();
         values.push(value);
-        values.len() <= MOST
+        known && values.len() <= MOST
     });
     if complete { values } else { Vec::new() }
 }
@@ -281,5 +282,25 @@ mod tests {
             parse("a:{request:/x}").needs_request() && !parse("a:{request:/x}").needs_response()
         );
         assert!(parse("a:{gid}{response:/x}").needs_response());
+    }
+
+    #[test]
+    fn an_element_that_lacks_it_makes_all_unknown() {
+        let request =
+            json!({"events": [{"id": 5, "game_gid": 1}, {"id": 6}, {"id": 7, "game_gid": ""}]});
+        let fields = block(&[]);
+        let with = Filling {
+            path: b"/",
+            query: b"",
+            fields: Fields::new(&fields),
+            request: Some(&request),
+            response: None,
+        };
+        let mut tags = Tags::default();
+        Template::parse("events:{request:/events/*/game_gid|all}", "/")
+            .unwrap()
+            .fill(&with, &mut tags);
+        let has = |name: &str| tags.as_slice().contains(&Tag::named(name.as_bytes()));
+        assert!(has("events:all"));
     }
 }

@@ -35,11 +35,11 @@ pub(super) fn shared(
 }
 
 impl Exchange {
-    /// L2 had `bytes` for the hash.
+    /// L2 had `bytes` for the hash, in the table's `scope`, when it was asked at `epoch`.
     pub fn found_in_l2(
         &mut self,
         bytes: &[u8],
-        scope: u64,
+        (scope, epoch): (u64, u64),
         now_ms: u64,
         worker: &mut Worker,
     ) -> FromL2 {
@@ -60,8 +60,11 @@ impl Exchange {
         };
         // The route may name more tags by now than when it was stored.
         let tags = self.tags.with(entry.tags());
-        let validity = worker.generations.admits(scope, stamp, tags.as_slice());
-        let entry = entry.with_tags(tags.as_slice().into(), worker.generations.epoch());
+        // What was bumped since it was asked for may have been there still.
+        let generations = &worker.generations;
+        let validity = generations.admits(scope, stamp, tags.as_slice());
+        let validity = validity.max(generations.validity(tags.as_slice(), epoch));
+        let entry = entry.with_tags(tags.as_slice().into(), epoch);
         let Some(entry) = worker.usable(Rc::new(entry), validity, || now_ms) else {
             worker.counters.count(Counter::L2(L2Lookup::Invalid));
             return FromL2::Forward;

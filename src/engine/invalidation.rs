@@ -19,6 +19,11 @@ use crate::observe::Counter;
 const SAFE: [&[u8]; 8] =
     [b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PROPFIND", b"REPORT", b"SEARCH", b"QUERY"];
 
+/// Fields by which some origins take another method than the request's.
+const OVERRIDES: [&[u8]; 3] = [b"x-http-method-override", b"x-http-method", b"x-method-override"];
+/// How long the end of an answer may come after its head and still mean the same moment.
+const LATE_MS: u64 = 20;
+
 /// A write on its way.
 #[derive(Debug)]
 pub struct Invalidation {
@@ -28,8 +33,13 @@ pub struct Invalidation {
     head: Vec<u8>,
     request: Body,
     response: Body,
-    /// Whether the origin has answered.
-    answered: bool,
+    /// Whether it changes its target.
+    changes: bool,
+    /// When the origin has answered, and what was stale by that.
+    answered_ms: Option<u64>,
+    tags: Tags,
+    /// Bytes of bodies that are charged to the worker.
+    charged: usize,
 }
 
 /// A body that may name tags.
@@ -52,11 +62,18 @@ impl Body {
         matches!(self, Self::Copied(_))
     }
 
-    fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) {
-        let Self::Copied(body) = self else { return };
+    /// Takes a chunk, if there is one and it fits. Returns how many bytes were taken.
+    fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) -> usize {
+        let Self::Copied(body) = self else { return 0 };
         match data.filter(|data| data.len() <= most.saturating_sub(body.len())) {
-            Some(data) => body.extend_from_slice(&data),
-            None => *self = Self::Unknown,
+            Some(data) => {
+                body.extend_from_slice(&data);
+                data.len()
+            }
+            None => {
+                *self = Self::Unknown;
+                0
+            }
         }
     }
 
@@ -74,14 +91,25 @@ impl Invalidation {
     pub(super) fn of(policy: &Rc<Policy>, rule: &Rc<Rule>, head: Vec<u8>) -> Option<Box<Self>> {
         let read = RequestHead::read(Fields::new(&head));
         let writes = &rule.writes;
-        let changes = !SAFE.contains(&read.method) || !writes.invalidates.is_empty();
-        (changes && !writes.safe && read.target.starts_with(b"/")).then(|| {
+        let is_unsafe = |method: &[u8]| !SAFE.contains(&method);
+        let overridden = OVERRIDES
+            .iter()
+            .filter_map(|name| read.fields.get(name))
+            .any(|method| is_unsafe(&method.to_ascii_uppercase()));
+        let changes = is_unsafe(read.method) || overridden;
+        ((changes || !writes.invalidates.is_empty())
+            && !writes.safe
+            && read.target.starts_with(b"/"))
+        .then(|| {
             Box::new(Self {
                 policy: Rc::clone(policy),
                 rule: Rc::clone(rule),
                 request: Body::new(writes.needs_request()),
                 response: Body::new(writes.needs_response()),
-                answered: false,
+                changes,
+                answered_ms: None,
+                tags: Tags::default(),
+                charged: 0,
                 head,
             })
         })
@@ -94,24 +122,40 @@ impl Invalidation {
     }
 
     /// A chunk of the request's body; none if it could not be copied.
-    pub fn request_chunk(&mut self, data: Option<Vec<u8>>) {
-        self.request.chunk(data, self.policy.coherence.max_body);
+    pub fn request_chunk(&mut self, data: Option<Vec<u8>>, worker: &mut Worker) {
+        let most = self.most(data.as_ref(), worker);
+        let taken = self.request.chunk(data, most);
+        self.charge(taken, worker);
+    }
+
+    /// The largest body that may be copied: none beyond the budget of the worker.
+    fn most(&self, data: Option<&Vec<u8>>, worker: &Worker) -> usize {
+        let room = self.policy.fill_budget.saturating_sub(worker.filling);
+        let fits = data.is_none_or(|data| data.len() <= room);
+        if fits { self.policy.coherence.max_body } else { 0 }
+    }
+
+    fn charge(&mut self, bytes: usize, worker: &mut Worker) {
+        worker.filling += bytes;
+        self.charged += bytes;
     }
 
     /// Whether chunks of the response's body are wanted.
     #[must_use]
     pub const fn wants_response(&self) -> bool {
-        self.answered && self.response.is_wanted()
+        self.answered_ms.is_some() && self.response.is_wanted()
     }
 
     /// A chunk of the response's body; none if it could not be copied.
-    pub fn response_chunk(&mut self, data: Option<Vec<u8>>) {
-        self.response.chunk(data, self.policy.coherence.max_body);
+    pub fn response_chunk(&mut self, data: Option<Vec<u8>>, worker: &mut Worker) {
+        let most = self.most(data.as_ref(), worker);
+        let taken = self.response.chunk(data, most);
+        self.charge(taken, worker);
     }
 
     /// The response's head arrived: what is known to be stale by it is so from now on.
     pub fn respond(&mut self, status: u16, fields: Fields<'_>, now_ms: u64, worker: &mut Worker) {
-        self.answered = true;
+        self.answered_ms = Some(now_ms);
         let request = self.request.json();
         if matches!(status, 400..=407 | 409..=499) || self.is_read(request.as_ref()) {
             self.response = Body::Unwanted;
@@ -122,15 +166,22 @@ impl Invalidation {
         let mut tags = Tags::default();
         self.targets(status, fields, worker, &mut tags);
         self.named(|template| !template.needs_response(), request.as_ref(), None, &mut tags);
+        self.tags = tags.clone();
         self.bump(tags, is_unknown, now_ms, worker);
     }
 
     /// The response has ended, or its stream has gone, perhaps before an answer came: the origin may
     /// then carry the request out still.
     pub fn end(mut self, now_ms: u64, worker: &mut Worker) {
-        let is_unknown = !self.answered;
+        worker.filling = worker.filling.saturating_sub(std::mem::take(&mut self.charged));
+        let is_unknown = self.answered_ms.is_none();
         if is_unknown {
             self.respond(504, Fields::new(&[]), now_ms, worker);
+        }
+        if self.answered_ms.is_some_and(|ms| now_ms.saturating_sub(ms) >= LATE_MS) {
+            // It may have been carried out while it was answered.
+            let tags = std::mem::take(&mut self.tags);
+            self.bump(tags, false, now_ms, worker);
         }
         if matches!(self.response, Body::Unwanted) {
             return;
@@ -174,7 +225,7 @@ impl Invalidation {
     /// The resources that the request and its response name.
     fn targets(&self, status: u16, fields: Fields<'_>, worker: &mut Worker, tags: &mut Tags) {
         let head = RequestHead::read(Fields::new(&self.head));
-        if SAFE.contains(&head.method) {
+        if !self.changes {
             return;
         }
         tags.extend(tag_of(&self.policy, &head, worker));
@@ -292,18 +343,18 @@ mod tests {
             let found = stale(&names, |worker| {
                 let mut write = write("POST", "/e").unwrap();
                 assert!(write.wants_request() && !write.wants_response());
-                write.request_chunk(Some(request.as_bytes()[..5].to_vec()));
-                write.request_chunk(Some(request.as_bytes()[5..].to_vec()));
+                write.request_chunk(Some(request.as_bytes()[..5].to_vec()), worker);
+                write.request_chunk(Some(request.as_bytes()[5..].to_vec()), worker);
                 write.respond(500, NONE, 1_000, worker);
                 assert!(write.wants_response());
-                write.response_chunk(response.map(|text| text.as_bytes().to_vec()));
+                write.response_chunk(response.map(|text| text.as_bytes().to_vec()), worker);
                 write.end(1_000, worker);
             });
             assert_eq!(found, expected, "{request}");
         }
         let found = stale(&names, |worker| {
             let mut write = write("POST", "/e").unwrap();
-            write.request_chunk(Some(b"{\"gid\": 7}".to_vec()));
+            write.request_chunk(Some(b"{\"gid\": 7}".to_vec()), worker);
             write.respond(400, NONE, 1_000, worker);
             assert!(!write.wants_response());
             write.end(1_000, worker);
@@ -340,7 +391,7 @@ mod tests {
         ] {
             let found = stale(&["games"], |worker| {
                 let mut write = write("POST", "/graphql").unwrap();
-                write.request_chunk(Some(body.as_bytes().to_vec()));
+                write.request_chunk(Some(body.as_bytes().to_vec()), worker);
                 write.respond(200, NONE, 1_000, worker);
             });
             assert_eq!(!found.is_empty(), changes, "{body}");

@@ -105,15 +105,22 @@ impl From<KeyRefusal> for Bypass {
 
 /// Puts an entry into L1, and offers it to the other workers.
 fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    if policy.tier.is_some() {
+    if policy.tier.is_some() && is_of_now(policy, worker) {
         worker.shares.push(Rc::clone(entry));
     }
     keep_here(policy, entry, worker);
 }
 
+/// Whether a policy names the tags that writes make stale by now: that of a filter that has been replaced,
+/// and serves its last connections, may not.
+fn is_of_now(policy: &Policy, worker: &Worker) -> bool {
+    worker.tagging.is_none_or(|tagging| tagging == policy.tagging)
+}
+
 /// Puts an entry into the worker's store, if it is for it.
 fn keep_here(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    if policy.l1_budget == 0 || entry.content_len() > policy.l1_max_entry {
+    let is_for_it = policy.l1_budget > 0 && entry.content_len() <= policy.l1_max_entry;
+    if !is_for_it || !is_of_now(policy, worker) {
         // What it replaces is not the answer any more.
         worker.l1.remove(entry.key().as_bytes());
         return;

@@ -38,6 +38,8 @@ pub struct Worker {
     pub shares: Vec<Rc<Entry>>,
     /// Hashes of what is being fetched again while it is served stale.
     pub(super) refreshing: HashSet<u128>,
+    /// Which tags what is stored has, once that is known.
+    pub tagging: Option<u64>,
     /// What writes made stale.
     pub generations: Generations,
     /// Who waits for whose fetch.
@@ -63,6 +65,7 @@ impl Worker {
             outbox: Vec::new(),
             shares: Vec::new(),
             refreshing: HashSet::new(),
+            tagging: None,
             generations: Generations::default(),
             flights: Flights::default(),
             refused: Refused::default(),
@@ -86,12 +89,13 @@ impl Worker {
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.l1.get(key)?);
         let validity = self.generations.validity(entry.tags(), entry.epoch());
+        let known = Rc::clone(&entry);
         let usable = self.usable(entry, validity, now_ms);
         match &usable {
             None => {
                 self.l1.remove(key);
             }
-            Some(outdated) if validity == Validity::Stale => {
+            Some(outdated) if !Rc::ptr_eq(outdated, &known) => {
                 self.l1.insert(Rc::clone(outdated));
             }
             Some(_) => {}
@@ -108,7 +112,12 @@ impl Worker {
     ) -> Option<Rc<Entry>> {
         match validity {
             Validity::Current => Some(entry),
-            Validity::Stale => Some(Rc::new(entry.outdated(now_ms(), self.generations.epoch()))),
+            // Which variants there are is no staler than before.
+            Validity::Stale if entry.meta().variants => Some(entry),
+            Validity::Stale => {
+                let now_ms = now_ms();
+                Some(if entry.is_fresh(now_ms) { Rc::new(entry.outdated(now_ms)) } else { entry })
+            }
             Validity::Invalid => None,
         }
     }

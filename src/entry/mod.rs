@@ -111,12 +111,12 @@ impl Entry {
         self.epoch
     }
 
-    /// The entry as it is after something made it stale: no longer fresh, and valid again till the next.
+    /// The entry as it is after something made it stale: no longer fresh.
     #[must_use]
-    pub fn outdated(&self, now_ms: u64, epoch: u64) -> Self {
+    pub fn outdated(&self, now_ms: u64) -> Self {
         let fresh_until_ms = self.meta.fresh_until_ms.min(now_ms);
         let meta = Meta { fresh_until_ms, immutable: false, ..self.meta };
-        Self { meta, epoch, ..self.clone() }
+        Self { meta, ..self.clone() }
     }
 
     /// Status and times.

@@ -1,9 +1,8 @@
 //! What writes make stale is told to the other workers, and to Redis; what others made stale is heard of.
 
 use super::Module;
-use super::root::Root;
 use super::shared::Shared;
-use crate::coherence::{Asked, Cells, Followed, Reach, Stamp, Verdict, keeper};
+use crate::coherence::{Asked, Bumped, Cells, Followed, Reach, Stamp, Verdict, keeper};
 use crate::collapse;
 use crate::entry::encode_unsealed;
 use crate::host::Host;
@@ -25,13 +24,17 @@ impl<H: Host> Module<H> {
         if !is_open {
             generations.open(&shared, slots, self.host.now_ms());
         }
-        if !is_open || self.tagging != tagging {
+        let before = self.worker.tagging.replace(tagging);
+        if !is_open || before != Some(tagging) {
             // What is there may lack tags by which writes would reach it.
             self.worker.l1.clear();
-            self.tagging = tagging;
         }
-        if let Some(scope) = self.roots.get(&root).and_then(Root::scope) {
-            generations.attach(&shared, scope);
+        if is_open && before.is_some_and(|before| before != tagging) {
+            // In what all share, too, should these tags have been named before.
+            generations.distrust(&shared, self.host.now_ms());
+        }
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.attach(&self.host, generations, &shared);
         }
     }
 
@@ -80,8 +83,10 @@ impl<H: Host> Module<H> {
         let generations = &mut self.worker.generations;
         // Whatever the bell says.
         generations.reload(&shared);
-        let root = self.roots.get_mut(&root).filter(|root| root.scope().is_some());
-        let Some(root) = root else { return };
+        let Some(root) = self.roots.get_mut(&root) else { return };
+        if !root.attach(&self.host, generations, &shared) {
+            return;
+        }
         let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
             return;
         };
@@ -93,12 +98,13 @@ impl<H: Host> Module<H> {
         root.ask(&self.host, Question { reach: turn.reach, replace: None });
     }
 
-    /// The table in Redis has answered. Whether what lies in L2 can be trusted by that.
+    /// The table in Redis has answered, for its own sake or with look-ups, perhaps after it refused bumps.
+    /// Whether what lies in L2 can be trusted by that.
     pub(super) fn followed(
         &mut self,
         asked: &Asked,
         followed: &Followed,
-        alone: bool,
+        (alone, is_refused): (bool, bool),
         now_ms: u64,
     ) -> bool {
         self.is_worker = true;
@@ -110,7 +116,8 @@ impl<H: Host> Module<H> {
         let shared = Shared::new(&self.host, self.bell);
         let generations = &mut self.worker.generations;
         let verdict = generations.follow(&shared, asked, followed, now_ms, guard_ms);
-        if alone {
+        // What is lost was not heard.
+        if alone && matches!(verdict, Verdict::Known | Verdict::AskAll) {
             keeper::heard(&shared, now_ms, asked.from == 0);
         }
         let (event, question) = match verdict {
@@ -129,7 +136,8 @@ impl<H: Host> Module<H> {
             }
         };
         self.worker.counters.count(Counter::Coherence(event));
-        if let Some(question) = question {
+        // Where bumps are refused so would be the next: that can wait for its turn.
+        if let Some(question) = question.filter(|_| !is_refused) {
             root.ask(&self.host, question);
         }
         verdict == Verdict::Known
@@ -146,10 +154,13 @@ impl<H: Host> Module<H> {
     }
 
     /// Redis has bumped these cells.
-    pub(super) fn bumped(&mut self, asked: &Asked, cells: &Cells, number: u64) {
+    pub(super) fn bumped(&mut self, asked: &Asked, cells: &Cells, bumped: &Bumped, now_ms: u64) {
         self.worker.counters.count(Counter::Coherence(Coherence::Confirmed));
+        let roots = self.roots.values().filter(|root| root.scope() == Some(asked.scope));
+        let guards = roots.filter_map(|root| root.policy.as_ref()).map(|p| p.coherence.guard_ms);
+        let guard_ms = guards.max().unwrap_or(0);
         let shared = Shared::new(&self.host, self.bell);
-        self.worker.generations.confirm(&shared, asked, cells, number);
+        self.worker.generations.confirm(&shared, asked, cells, bumped, (now_ms, guard_ms));
     }
 
     /// Redis may not have bumped so many cells: they stay dirty, and are sent again.

@@ -37,8 +37,6 @@ pub struct Module<H> {
     pub(super) vain_calls: u32,
     /// Whether the process has several workers.
     pub(super) peers: Peers,
-    /// Which tags what is in L1 has.
-    pub(super) tagging: u64,
     /// The gauge that tells workers of bumps.
     pub(super) bell: Option<u32>,
     /// Makes this VM's queue names its own.
@@ -60,7 +58,6 @@ impl<H: Host> Module<H> {
             is_worker: false,
             vain_calls: 0,
             peers: Peers::default(),
-            tagging: 0,
             bell: None,
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
@@ -231,21 +228,29 @@ impl<H: Host> Module<H> {
         if answers.is_empty() {
             return;
         }
-        let mut is_known = true;
+        let (mut is_known, mut is_refused, mut epoch) = (true, false, 0);
         for answer in answers {
             match answer {
                 Answer::Found(ticket, bytes) if is_known => {
-                    self.answer(ticket, Ok(Some(bytes)), now_ms);
+                    self.answer(ticket, Ok(Some(bytes)), (epoch, now_ms));
                 }
-                Answer::Found(ticket, _) => self.answer(ticket, Err(L2Error::Unsynced), now_ms),
+                Answer::Found(ticket, _) => {
+                    self.answer(ticket, Err(L2Error::Unsynced), (epoch, now_ms));
+                }
                 Answer::Followed(asked, followed, alone) => {
-                    is_known = self.followed(&asked, &followed, alone, now_ms);
+                    epoch = asked.epoch;
+                    is_known = self.followed(&asked, &followed, (alone, is_refused), now_ms);
                 }
                 Answer::NotFollowed(error) => self.not_followed(error),
-                Answer::Bumped(asked, cells, number) => self.bumped(&asked, &cells, number),
-                Answer::NotBumped(count, error) => self.not_bumped(count, error),
-                Answer::Absent(ticket) => self.answer(ticket, Ok(None), now_ms),
-                Answer::Failed(ticket, error) => self.answer(ticket, Err(error), now_ms),
+                Answer::Bumped(asked, cells, bumped) => {
+                    self.bumped(&asked, &cells, &bumped, now_ms);
+                }
+                Answer::NotBumped(count, error) => {
+                    is_refused = true;
+                    self.not_bumped(count, error);
+                }
+                Answer::Absent(ticket) => self.answer(ticket, Ok(None), (epoch, now_ms)),
+                Answer::Failed(ticket, error) => self.answer(ticket, Err(error), (epoch, now_ms)),
                 Answer::Deleted => self.worker.counters.count(Counter::L2Delete(L2Delete::Deleted)),
                 Answer::NotDeleted(error) => {
                     self.worker.counters.count(Counter::L2Delete(L2Delete::Failed));

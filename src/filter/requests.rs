@@ -22,6 +22,7 @@ impl<H: Host> Module<H> {
         let Some(root) = self.roots.get_mut(&root_id).filter(|_| newest == context) else {
             return Action::Continue;
         };
+        root.serves = true;
         let Some(policy) = &root.policy else { return Action::Continue };
         if policy.role != Role::Cache {
             self.streams.insert(context, (root_id, Stream::Tunnelled));
@@ -89,7 +90,7 @@ impl<H: Host> Module<H> {
             && write.wants_request()
         {
             let data = self.host.buffer(Buffer::RequestBody, len).ok();
-            write.request_chunk(data.filter(|data| data.len() == len));
+            write.request_chunk(data.filter(|data| data.len() == len), &mut self.worker);
         }
         self.role(context)
             .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
@@ -157,7 +158,7 @@ impl<H: Host> Module<H> {
         &mut self,
         context: u32,
         found: Result<Option<&[u8]>, L2Error>,
-        now_ms: u64,
+        (epoch, now_ms): (u64, u64),
     ) {
         // A client that left meanwhile has no stream any more.
         let Some((root_id, Stream::AwaitingL2(mut exchange))) = self.streams.remove(&context)
@@ -172,7 +173,8 @@ impl<H: Host> Module<H> {
         let next = match found {
             Ok(Some(bytes)) => {
                 let scope = self.roots.get(&root_id).and_then(Root::scope);
-                exchange.found_in_l2(bytes, scope.unwrap_or(0), now_ms, &mut self.worker)
+                let of = (scope.unwrap_or(0), epoch);
+                exchange.found_in_l2(bytes, of, now_ms, &mut self.worker)
             }
             Ok(None) => {
                 exchange.absent_in_l2(&mut self.worker);

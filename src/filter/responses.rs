@@ -89,10 +89,10 @@ impl<H: Host> Module<H> {
         let root_id = *root_id;
         if len > 0 && write.wants_response() {
             let data = self.host.buffer(Buffer::ResponseBody, len).ok();
-            write.response_chunk(data.filter(|data| data.len() == len));
+            let data = data.filter(|data| data.len() == len);
+            write.response_chunk(data, &mut self.worker);
         }
-        if (ended || !write.wants_response())
-            && let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.remove(&context)
+        if ended && let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.remove(&context)
         {
             write.end(self.host.now_ms(), &mut self.worker);
             self.post(root_id);

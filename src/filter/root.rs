@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::coherence::{Cells, Generations};
+use crate::coherence::{Cells, Generations, SharedData};
 use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
 use crate::host::{Host, HostResult};
@@ -18,6 +18,12 @@ pub(super) struct Root {
     /// What it does; none until it is configured.
     pub(super) policy: Option<Rc<Policy>>,
     l2: Option<L2>,
+    /// When it was configured, in ms since the epoch.
+    since_ms: u64,
+    /// Whether it has seen a request.
+    pub(super) serves: bool,
+    /// Whether it was said that its L2 is not used.
+    warned: bool,
     /// Our own queue: a message to it comes back in the same turn of the worker's event loop.
     queue: Option<u32>,
     woken: bool,
@@ -45,7 +51,29 @@ impl Root {
             call_head: call_head(l2.transport),
         });
         self.policy = Some(Rc::new(policy));
+        self.since_ms = host.now_ms();
         Ok(())
+    }
+
+    /// Makes the process follow the table of its L2, unless it follows another one. Whether it follows
+    /// this one. Only a filter that has seen a request takes it from another: a configuration may come to
+    /// nothing.
+    pub(super) fn attach(
+        &mut self,
+        host: &impl Host,
+        generations: &mut Generations,
+        shared: &impl SharedData,
+    ) -> bool {
+        let Some(scope) = self.scope() else { return false };
+        let since_ms = if self.serves { self.since_ms } else { 0 };
+        let attached = generations.attach(shared, scope, since_ms);
+        if !attached && self.serves && !self.warned {
+            self.warned = true;
+            let text = "tiercel: L2 is not used: another filter of this process has another L2, and was \
+                        configured later";
+            host.log(log::Level::Error, text);
+        }
+        attached
     }
 
     /// Queues a look-up in L2; false if the request must do without.

@@ -292,3 +292,79 @@ fn the_tunnel_ends_bodies_with_a_trailer_and_holds_it() {
     assert_eq!(module.on_request_trailers(20), Action::Continue);
     assert_eq!(module.on_request_trailers(30), Action::Pause);
 }
+
+#[test]
+fn a_refused_script_is_not_asked_for_again_at_once() {
+    let (host, mut module) = module();
+    host.now_ms.set(1_000_250);
+    module.on_tick(ROOT);
+    assert_eq!(host.calls.borrow().len(), 1);
+    reply(&host, &mut module, 1, b"*0\r\n+OK\r\n"); // flushed, or a replica
+    for token in 2..50 {
+        if host.calls.borrow().len() >= token as usize {
+            reply(&host, &mut module, token, b"-READONLY no\r\n*0\r\n+OK\r\n");
+        }
+    }
+    let calls = host.calls.borrow().len();
+    assert!(calls < 5);
+}
+
+#[test]
+fn a_configuration_that_comes_to_nothing_leaves_l2_as_it_is() {
+    let (host, mut module) = module();
+    let mut canary = Module::new(Rc::clone(&host), 2);
+    canary.on_create(ROOT, 0);
+    let config = json!({"role": "cache", "l2": {"cluster": "l2", "key_prefix": "other:"},
+        "routes": [{"path": "/a/{id}", "ttl": "60s"}]});
+    configure(&host, &mut canary, &config);
+    drop(canary);
+    for n in 0..20_u64 {
+        host.now_ms.set(1_001_000 + n * 300);
+        host.context.set(ROOT);
+        module.on_tick(ROOT);
+        let calls = u32::try_from(host.calls.borrow().len()).unwrap();
+        reply(&host, &mut module, calls, format!("{TABLE}+OK\r\n").as_bytes());
+    }
+    request(&host, &mut module, 10, "/a/1");
+    turn(&host, &mut module);
+    let calls = u32::try_from(host.calls.borrow().len()).unwrap();
+    reply(&host, &mut module, calls, &in_l2("/a/1", b"body", 1_000_000));
+    assert_eq!(*host.responses.borrow(), [(10, 200, b"body".to_vec())]);
+}
+
+fn of_root(
+    host: &Rc<Fake>,
+    module: &mut Module<Rc<Fake>>,
+    root: u32,
+    context: u32,
+    method: &str,
+    path: &str,
+) -> Action {
+    host.context.set(context);
+    module.on_create(context, root);
+    host.set_fields(FieldMap::Request, &[(":method", method), (":path", path)]);
+    module.on_request_head(context, true)
+}
+
+#[test]
+fn an_old_filter_that_drains_stores_nothing_for_the_new_one() {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    let mut module = Module::new(Rc::clone(&host), 1);
+    for (root, tags) in [(1, json!([])), (2, json!(["a:{id}"]))] {
+        module.on_create(root, 0);
+        let config = json!({"role": "cache", "routes": [
+            {"path": "/a/{id}", "ttl": "60s", "tags": tags},
+            {"path": "/w/{id}", "methods": ["POST"], "bypass": true, "invalidates": ["a:{id}"]}]});
+        let bytes = config.to_string();
+        host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+        host.context.set(root);
+        assert!(module.on_configure(root, bytes.len()));
+    }
+    // A connection of the old listener that is still open.
+    assert_eq!(of_root(&host, &mut module, 1, 10, "GET", "/a/1"), Action::Continue);
+    respond(&host, &mut module, 10, b"old");
+    assert_eq!(of_root(&host, &mut module, 2, 11, "POST", "/w/1"), Action::Continue);
+    respond(&host, &mut module, 11, b"done");
+    assert_eq!(of_root(&host, &mut module, 2, 12, "GET", "/a/1"), Action::Continue, "stale read");
+}

@@ -169,3 +169,33 @@ fn a_body_that_nobody_wants_is_not_waited_for_and_the_origin_tells_next_time() {
     request_with(&host, &mut module, 13, "/b", &[condition[0], ("authorization", "Basic eA==")]);
     assert_eq!((changes(&host, 12), changes(&host, 13)), (vec![], vec![]));
 }
+
+#[test]
+fn a_soft_purge_leaves_what_varies_for_errors_too() {
+    for vary in ["", "accept-encoding"] {
+        let (host, mut module) = module();
+        configure(
+            &host,
+            &mut module,
+            &json!({"role": "cache", "purge": {"networks": ["127.0.0.0/8"]}}),
+        );
+        let gzip = [("accept-encoding", "gzip")];
+        request_with(&host, &mut module, 10, "/a", &gzip);
+        let fields =
+            [OK, ETAG, ("vary", vary), ("cache-control", "max-age=60, stale-if-error=600")];
+        respond_with(&host, &mut module, 10, &fields, b"body");
+        request_with(&host, &mut module, 11, "/a", &gzip);
+        assert_eq!(host.responses.borrow().len(), 1, "hit");
+        host.context.set(12);
+        module.on_create(12, ROOT);
+        host.set_fields(
+            FieldMap::Request,
+            &[(":method", "PURGE"), (":path", "/a"), ("x-soft-purge", "1")],
+        );
+        module.on_request_head(12, true);
+        host.now_ms.set(1_001_000);
+        request_with(&host, &mut module, 13, "/a", &gzip);
+        let action = respond_with(&host, &mut module, 13, &[(":status", "503")], b"sorry");
+        assert_eq!(action, Action::Pause, "vary {vary:?}");
+    }
+}

@@ -2,8 +2,8 @@
 
 use super::L2Error;
 use super::resp::{Reply, next_reply};
-use super::table::{read_followed, read_number};
-use crate::coherence::{Asked, Cells, Followed, Layout};
+use super::table::{read_bumped, read_followed};
+use crate::coherence::{Asked, Bumped, Cells, Followed, Layout};
 
 /// Who asked: the caller's number for a waiting request.
 pub type Ticket = u32;
@@ -25,8 +25,8 @@ pub enum Answer<'a> {
     Deleted,
     /// What was to go may still be there.
     NotDeleted(L2Error),
-    /// These cells were bumped, and got this number.
-    Bumped(Asked, Cells, u64),
+    /// These cells were bumped, and what came of it.
+    Bumped(Asked, Cells, Bumped),
     /// So many cells may not have been bumped.
     NotBumped(usize, L2Error),
     /// What the table of generations says, and whether it was asked for its own sake. It comes before
@@ -93,8 +93,8 @@ impl Waiting {
             }),
             Self::Table(bumps, asked) => {
                 if let Some(cells) = bumps {
-                    give(match read_number(&mut replies) {
-                        Ok(number) => Answer::Bumped(asked, cells, number),
+                    give(match read_bumped(&mut replies, layout) {
+                        Ok(bumped) => Answer::Bumped(asked, cells, bumped),
                         Err(error) => Answer::NotBumped(cells.len(), error),
                     });
                 }

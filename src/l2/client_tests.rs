@@ -5,7 +5,7 @@ use std::rc::Rc;
 use super::L2Error;
 use super::answers::Answer;
 use super::client::{Client, MAX_DELETES, Question};
-use crate::coherence::{Bump, Followed, Generations, Memory, Reach, Verdict};
+use crate::coherence::{Bump, Bumped, Followed, Generations, Memory, Reach, Verdict};
 use crate::config::load;
 use crate::entry::{Entry, sample};
 use serde_json::json;
@@ -25,7 +25,7 @@ fn known() -> Generations {
     let (shared, mut generations) = (Memory::default(), Generations::default());
     let scope = client(&json!({})).scope();
     generations.open(&shared, 256, 1_000);
-    generations.attach(&shared, scope);
+    assert!(generations.attach(&shared, scope, 1));
     let asked = generations.ask(scope, Reach::All);
     let followed = Followed { incarnation: Some(9), cells: Vec::new() };
     assert_eq!(generations.follow(&shared, &asked, &followed, 0, 0), Verdict::Known);
@@ -156,18 +156,19 @@ fn bumps_come_before_all_and_what_they_make_stale_is_not_stored() {
     client.bump(vec![(3, 11)]);
     client.ask(Question { reach: Reach::All, replace: None });
     let call = client.next_call(&known(), 0, true).unwrap();
-    assert!(call.body.starts_with(b"*9\r\n$4\r\nEVAL") && call.lookups().is_none());
+    assert!(call.body.starts_with(b"*10\r\n$4\r\nEVAL") && call.lookups().is_none());
     client.sent(call, 1, 0);
     let table = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n+OK\r\n";
     let mut given = Vec::new();
-    let body = format!("$2\r\n42\r\n{table}");
+    let body = format!("*3\r\n$2\r\n42\r\n$1\r\n4\r\n$2\r\n40\r\n{table}");
     client.received(1, Some(b"200"), body.as_bytes(), 0, |answer| given.push(answer));
     let asked = known().ask(client.scope(), Reach::All);
     let followed = Followed { incarnation: Some(9), cells: vec![] };
+    let bumped = Bumped { number: 42, before: vec![(4, 40)] };
     assert_eq!(
         given,
         [
-            Answer::Bumped(asked, vec![(3, 11), (4, 10)], 42),
+            Answer::Bumped(asked, vec![(3, 11), (4, 10)], bumped),
             Answer::Followed(asked, followed, true),
         ]
     );

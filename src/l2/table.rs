@@ -5,17 +5,20 @@
 
 use super::L2Error;
 use super::resp::{self, Reply};
-use crate::coherence::{Asked, Followed, Layout};
+use crate::coherence::{Asked, Bumped, Followed, Layout};
 
-/// Bumps cells in one step and returns their number.
+/// Bumps cells in one step. Returns their number, and those of them that were bumped since all was known, each
+/// with its number till now.
 ///
 /// `KEYS[1]` the set, `ARGV[1]` the incarnation that must go, `ARGV[2]` the one that is known, `ARGV[3]` the
-/// highest number that is known, then the cells. A set that has no incarnation, or has lost what is known of
-/// this one, gets another. Every incarnation is higher than all before it, and every number higher than the
-/// incarnation it belongs to: by that each tells which table it is of.
+/// highest number that is known, `ARGV[4]` the one up to which all is, then the cells. A set that has no
+/// incarnation, or has lost what is known of this one, gets another. Every incarnation is higher than all
+/// before it, and every number higher than the incarnation it belongs to: by that each tells which table it
+/// is of.
 const SCRIPT: &[u8] =
     b"local top = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
 local last, known, highest = tonumber(top[2] or 0), tonumber(ARGV[2]), tonumber(ARGV[3])
+local synced = tonumber(ARGV[4])
 local time = redis.call('TIME')
 local number = math.max(time[1] * 1000000 + time[2], last + 1, highest + 1)
 local old = redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')
@@ -25,9 +28,16 @@ if now == 0 or now == tonumber(ARGV[1]) or (now == known and last < highest and 
   now = math.max(number, now + 1, known + 1)
   redis.call('ZADD', KEYS[1], 'inf', string.format('i%.0f', now))
 end
-local text = string.format('%.0f', math.max(number, now + 1))
-for i = 4, #ARGV do redis.call('ZADD', KEYS[1], text, ARGV[i]) end
-return text";
+local answer = {string.format('%.0f', math.max(number, now + 1))}
+for i = 5, #ARGV do
+  local before = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if before and tonumber(before) > synced then
+    table.insert(answer, ARGV[i])
+    table.insert(answer, before)
+  end
+  redis.call('ZADD', KEYS[1], answer[1], ARGV[i])
+end
+return answer";
 
 /// The set's key.
 pub(super) fn table_key(prefix: &str, slots: usize) -> String {
@@ -44,7 +54,8 @@ pub(super) fn write_bump(
     cells: &[(usize, u64)],
 ) {
     let texts: Vec<String> = cells.iter().map(|(cell, _)| cell.to_string()).collect();
-    let known = [replaced, asked.synced.incarnation, asked.highest].map(|n| n.to_string());
+    let known = [replaced, asked.synced.incarnation, asked.highest, asked.synced.number];
+    let known = known.map(|n| n.to_string());
     let mut parts: Vec<&[u8]> = vec![b"EVAL", SCRIPT, b"1", key.as_bytes()];
     parts.extend(known.iter().map(String::as_bytes));
     parts.extend(texts.iter().map(String::as_bytes));
@@ -60,16 +71,26 @@ pub(super) fn write_follow(out: &mut Vec<u8>, key: &str, asked: &Asked) {
     resp::command(out, &parts);
 }
 
-/// Reads the number that bumped cells got.
+/// Reads what became of bumped cells.
 ///
 /// # Errors
 /// What Redis says instead.
-pub(super) fn read_number(replies: &mut &[u8]) -> Result<u64, L2Error> {
-    match resp::next_reply(replies)? {
-        Reply::Bulk(text) => number(text).ok_or(L2Error::Protocol),
-        Reply::Error(text) => Err(L2Error::from_reply(text)),
-        _ => Err(L2Error::Protocol),
+pub(super) fn read_bumped(replies: &mut &[u8], layout: Layout) -> Result<Bumped, L2Error> {
+    let count = resp::next_array(replies)?;
+    if count > 2 * layout.cells() + 1 || count % 2 == 0 {
+        return Err(L2Error::Protocol);
     }
+    let mut next = || match resp::next_reply(replies)? {
+        Reply::Bulk(text) => number(text).ok_or(L2Error::Protocol),
+        _ => Err(L2Error::Protocol),
+    };
+    let number = next()?;
+    let mut before = Vec::new();
+    for _ in 0..count / 2 {
+        let cell = usize::try_from(next()?).map_err(|_| L2Error::Protocol)?;
+        before.push((cell, next()?));
+    }
+    Ok(Bumped { number, before })
 }
 
 /// Reads what is new.
@@ -126,11 +147,11 @@ mod tests {
     fn questions_are_written() {
         let mut out = Vec::new();
         let synced = Stamp { incarnation: 9, number: 42 };
-        let asked = Asked { scope: 0, synced, highest: 50, from: 42 };
+        let asked = Asked { scope: 0, synced, highest: 50, from: 42, epoch: 1 };
         write_bump(&mut out, "t:generations:256", 7, &asked, &[(3, 9), (250, 9)]);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("*9\r\n$4\r\nEVAL\r\n"));
-        let end = "\r\n$1\r\n7\r\n$1\r\n9\r\n$2\r\n50\r\n$1\r\n3\r\n$3\r\n250\r\n";
+        assert!(text.starts_with("*10\r\n$4\r\nEVAL\r\n"));
+        let end = "\r\n$1\r\n7\r\n$1\r\n9\r\n$2\r\n50\r\n$2\r\n42\r\n$1\r\n3\r\n$3\r\n250\r\n";
         assert!(text.ends_with(end), "{text}");
         for (number, from) in [(42, "$2\r\n42"), (0, "$4\r\n-inf")] {
             let mut out = Vec::new();
@@ -151,10 +172,11 @@ mod tests {
         assert_eq!(followed, Followed { incarnation: Some(255), cells });
         assert_eq!(replies, b":1\r\n");
         assert_eq!(read_followed(&mut &b"*0\r\n"[..], LAYOUT), Ok(Followed::default()));
-        assert_eq!(
-            read_number(&mut &b"$19\r\n1.73246000000001e15\r\n"[..]),
-            Ok(1_732_460_000_000_010)
-        );
+        let text =
+            b"*5\r\n$19\r\n1.73246000000001e15\r\n$1\r\n7\r\n$2\r\n12\r\n$1\r\n8\r\n$2\r\n13\r\n";
+        let before = vec![(7, 12), (8, 13)];
+        let bumped = Bumped { number: 1_732_460_000_000_010, before };
+        assert_eq!(read_bumped(&mut &text[..], LAYOUT), Ok(bumped));
     }
 
     #[test]
@@ -180,7 +202,16 @@ mod tests {
         }
         let loading = &mut &b"-LOADING wait\r\n"[..];
         assert_eq!(read_followed(loading, LAYOUT), Err(L2Error::Loading));
-        assert_eq!(read_number(&mut &b"-OOM no\r\n"[..]), Err(L2Error::OutOfMemory));
-        assert_eq!(read_number(&mut &b":7\r\n"[..]), Err(L2Error::Protocol));
+        for (text, error) in [
+            (&b"-OOM no\r\n"[..], L2Error::OutOfMemory),
+            (b":7\r\n", L2Error::Protocol),
+            (b"*0\r\n", L2Error::Protocol),
+            (b"*1\r\n:7\r\n", L2Error::Protocol),
+            (b"*2\r\n$1\r\n7\r\n$1\r\n8\r\n", L2Error::Protocol),
+            (b"*3\r\n$1\r\n7\r\n$1\r\nx\r\n$1\r\n8\r\n", L2Error::Protocol),
+            (b"*99999\r\n$1\r\n7\r\n", L2Error::Protocol),
+        ] {
+            assert_eq!(read_bumped(&mut &text[..], LAYOUT), Err(error));
+        }
     }
 }

@@ -115,6 +115,10 @@ mod between_instances {
         Budget { writes: [1, 0], calls: 1, follows: 2, looks: 1, unsynced: true, ..NONE };
     /// Writes and bumps that overtake each other, answers that do not arrive.
     const CALLS: Budget = Budget { writes: [2, 0], calls: 2, looks: 1, failures: 1, ..NONE };
+    /// Two instances write the same.
+    const BOTH: Budget = Budget { writes: [2, 0], calls: 2, follows: 1, fetches: 1, ..NONE };
+    const BOTH_AND_LOOK: Budget = Budget { fetches: 0, looks: 1, ..BOTH };
+    const BOTH_AND_FLUSH: Budget = Budget { flushes: 1, ..BOTH };
     /// The set goes back to what it was before some bump.
     const FAILOVER: Budget =
         Budget { writes: [1, 1], calls: 2, follows: 1, copies: 1, failovers: 1, ..NONE };
@@ -145,9 +149,15 @@ mod between_instances {
 
     #[test]
     fn a_bump_ends_what_is_older() {
-        for (what, budget) in
-            [("reads", READS), ("looks", LOOKS), ("start", START), ("calls", CALLS)]
-        {
+        for (what, budget) in [
+            ("reads", READS),
+            ("looks", LOOKS),
+            ("start", START),
+            ("calls", CALLS),
+            ("both", BOTH),
+            ("both and look", BOTH_AND_LOOK),
+            ("both and flush", BOTH_AND_FLUSH),
+        ] {
             holds(what, Fleet { budget, flaw: None });
         }
     }
@@ -183,6 +193,7 @@ mod between_instances {
             (Flaw::HeadBeforeDirty, FLUSH),
             (Flaw::NothingAgain, FLUSH),
             (Flaw::DirtyTrusted, READS),
+            (Flaw::OthersHidden, BOTH),
         ];
         for (flaw, budget) in flaws {
             breaks(&format!("{flaw:?}"), Fleet { budget, flaw: Some(flaw) });

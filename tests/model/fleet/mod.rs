@@ -45,6 +45,8 @@ pub(crate) enum Flaw {
     NothingAgain,
     /// L2 is trusted although the cell is dirty.
     DirtyTrusted,
+    /// What others bumped before one's own bump is not heard of.
+    OthersHidden,
 }
 
 /// The protocol between instances, or an almost equal one.
@@ -101,7 +103,8 @@ impl Fleet {
         let known = cells.iter().map(|cell| cell.number).max().unwrap_or_default();
         let known = known.max(*incarnation);
         let versions = cells.map(|cell| cell.version);
-        let call = Task::Call { dirty, versions, known, step: Sending::Sent };
+        let synced = state.instances[at].synced;
+        let call = Task::Call { dirty, versions, known, synced, step: Sending::Sent };
         (dirty != [0; RESOURCES]).then_some(call)
     }
 
@@ -272,7 +275,7 @@ impl Model for Fleet {
                 l2.iter().all(|stored| {
                     stored.incarnation != table.incarnation
                         || stored.number < table.numbers[stored.resource]
-                        || stored.value >= table.covered[stored.resource]
+                        || stored.value >= table.versions[stored.resource]
                 })
             }),
             Property::always(

@@ -86,7 +86,11 @@ pub(crate) enum Writing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Sending {
     Sent,
-    Answered { number: u8 },
+    /// With the numbers that somebody else had given before, of what was not known to be known.
+    Answered {
+        number: u8,
+        before: Each,
+    },
 }
 
 /// How far a follow is.
@@ -134,7 +138,7 @@ pub(crate) enum Fetching {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Task {
     Write { resource: usize, version: u8, step: Writing },
-    Call { dirty: Each, versions: Each, known: u8, step: Sending },
+    Call { dirty: Each, versions: Each, known: u8, synced: u8, step: Sending },
     Follow { incarnation: u8, synced: u8, known: Each, look: Option<Look>, step: Following },
     Fetch { resource: usize, epoch: u8, step: Fetching },
 }

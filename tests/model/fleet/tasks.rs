@@ -1,5 +1,7 @@
 //! What workers do for their instance, one host call or one command of Redis after the other.
 
+use std::array::from_fn;
+
 use super::state::{
     Each, Entry, Fetching, Following, Instance, Look, Sending, State, Stored, Table, Task, Writing,
 };
@@ -19,13 +21,15 @@ impl Fleet {
                 let step = self.write(&mut state.instances[at], resource, version, step)?;
                 Some(Task::Write { resource, version, step })
             }
-            Task::Call { dirty, versions, known, step: Sending::Sent } => {
+            Task::Call { dirty, versions, known, synced, step: Sending::Sent } => {
+                let new = |at: usize| dirty[at] != 0 && state.table.numbers[at] > synced;
+                let before = from_fn(|at| if new(at) { state.table.numbers[at] } else { 0 });
                 let number = Self::bump(state, dirty, versions, known);
-                let step = Sending::Answered { number };
-                Some(Task::Call { dirty, versions, known, step })
+                let step = Sending::Answered { number, before };
+                Some(Task::Call { dirty, versions, known, synced, step })
             }
-            Task::Call { dirty, step: Sending::Answered { number }, .. } => {
-                self.confirm(&mut state.instances[at], dirty, number);
+            Task::Call { dirty, step: Sending::Answered { number, before }, .. } => {
+                self.confirm(&mut state.instances[at], dirty, number, before);
                 None
             }
             Task::Follow { .. } => self.follow(state, at, task, pick),
@@ -67,8 +71,15 @@ impl Fleet {
         }
     }
 
-    fn confirm(&self, instance: &mut Instance, sent: Each, number: u8) {
-        for (cell, sent) in instance.cells.iter_mut().zip(sent).filter(|(_, sent)| *sent != 0) {
+    fn confirm(&self, instance: &mut Instance, sent: Each, number: u8, before: Each) {
+        instance.epoch += 1;
+        let epoch = instance.epoch;
+        let cells = instance.cells.iter_mut().zip(sent).zip(before);
+        for ((cell, sent), before) in cells.filter(|((_, sent), _)| *sent != 0) {
+            // Nobody hears of it by the feed any more.
+            if before > cell.number && !self.is(Flaw::OthersHidden) {
+                cell.local = cell.local.max(epoch);
+            }
             cell.number = cell.number.max(number);
             if cell.dirty == sent || self.is(Flaw::AnyEpoch) {
                 cell.dirty = 0;
