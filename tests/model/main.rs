@@ -149,15 +149,17 @@ mod between_instances {
 
     #[test]
     fn a_bump_ends_what_is_older() {
-        for (what, budget) in [
-            ("reads", READS),
-            ("looks", LOOKS),
-            ("start", START),
-            ("calls", CALLS),
-            ("both", BOTH),
-            ("both and look", BOTH_AND_LOOK),
-            ("both and flush", BOTH_AND_FLUSH),
-        ] {
+        for (what, budget) in
+            [("reads", READS), ("looks", LOOKS), ("start", START), ("calls", CALLS), ("both", BOTH)]
+        {
+            holds(what, Fleet { budget, flaw: None });
+        }
+    }
+
+    #[test]
+    #[ignore = "takes a minute"]
+    fn two_bumps_end_what_is_older() {
+        for (what, budget) in [("look", BOTH_AND_LOOK), ("flush", BOTH_AND_FLUSH)] {
             holds(what, Fleet { budget, flaw: None });
         }
     }
