@@ -11,6 +11,8 @@ mod follow_tests;
 mod generations;
 mod head;
 pub mod keeper;
+#[cfg(test)]
+mod lost_tests;
 mod pointer;
 mod publish;
 mod shared;

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::exchange::{Exchange, FromL2, Level};
+use super::worker::usable;
 use super::{Worker, keep_here};
 use crate::config::Policy;
 use crate::entry::{DecodeError, Entry, decode, decode_unsealed};
@@ -29,7 +30,7 @@ pub(super) fn shared(
     }
     let entry = entry.as_of(stamp.number);
     let validity = worker.generations.validity(entry.tags(), entry.epoch());
-    let entry = worker.usable(Rc::new(entry), validity, now_ms)?;
+    let entry = usable(Rc::new(entry), validity, now_ms)?;
     keep_here(policy, &entry, worker);
     Some(entry)
 }
@@ -65,7 +66,7 @@ impl Exchange {
         let validity = generations.admits(scope, stamp, tags.as_slice());
         let validity = validity.max(generations.validity(tags.as_slice(), epoch));
         let entry = entry.with_tags(tags.as_slice().into(), epoch);
-        let Some(entry) = worker.usable(Rc::new(entry), validity, || now_ms) else {
+        let Some(entry) = usable(Rc::new(entry), validity, || now_ms) else {
             worker.counters.count(Counter::L2(L2Lookup::Invalid));
             return FromL2::Forward;
         };

@@ -65,16 +65,12 @@ impl Body {
     /// Takes a chunk, if there is one and it fits. Returns how many bytes were taken.
     fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) -> usize {
         let Self::Copied(body) = self else { return 0 };
-        match data.filter(|data| data.len() <= most.saturating_sub(body.len())) {
-            Some(data) => {
-                body.extend_from_slice(&data);
-                data.len()
-            }
-            None => {
-                *self = Self::Unknown;
-                0
-            }
-        }
+        let Some(data) = data.filter(|data| data.len() <= most.saturating_sub(body.len())) else {
+            *self = Self::Unknown;
+            return 0;
+        };
+        body.extend_from_slice(&data);
+        data.len()
     }
 
     fn json(&self) -> Option<Value> {

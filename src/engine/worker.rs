@@ -90,7 +90,7 @@ impl Worker {
         let entry = Rc::clone(self.l1.get(key)?);
         let validity = self.generations.validity(entry.tags(), entry.epoch());
         let known = Rc::clone(&entry);
-        let usable = self.usable(entry, validity, now_ms);
+        let usable = usable(entry, validity, now_ms);
         match &usable {
             None => {
                 self.l1.remove(key);
@@ -103,25 +103,6 @@ impl Worker {
         usable
     }
 
-    /// An entry as it may be used: as it is, no longer fresh, or not at all.
-    pub(super) fn usable(
-        &self,
-        entry: Rc<Entry>,
-        validity: Validity,
-        now_ms: impl FnOnce() -> u64,
-    ) -> Option<Rc<Entry>> {
-        match validity {
-            Validity::Current => Some(entry),
-            // Which variants there are is no staler than before.
-            Validity::Stale if entry.meta().variants => Some(entry),
-            Validity::Stale => {
-                let now_ms = now_ms();
-                Some(if entry.is_fresh(now_ms) { Rc::new(entry.outdated(now_ms)) } else { entry })
-            }
-            Validity::Invalid => None,
-        }
-    }
-
     /// What is stored of the resource, anywhere, is not to be used again, nor what is being fetched of it.
     pub(super) fn invalidate(&mut self, resource: &Key) {
         let tags = [Tag::named(resource.as_bytes())].into_iter().collect();
@@ -132,5 +113,23 @@ impl Worker {
     pub(super) fn forget(&mut self, key: &Key) {
         self.l1.remove(key.as_bytes());
         self.outbox.push(Write::Delete(key.hash()));
+    }
+}
+
+/// An entry as it may be used: as it is, no longer fresh, or not at all.
+pub(super) fn usable(
+    entry: Rc<Entry>,
+    validity: Validity,
+    now_ms: impl FnOnce() -> u64,
+) -> Option<Rc<Entry>> {
+    match validity {
+        Validity::Current => Some(entry),
+        // Which variants there are is no staler than before.
+        Validity::Stale if entry.meta().variants => Some(entry),
+        Validity::Stale => {
+            let now_ms = now_ms();
+            Some(if entry.is_fresh(now_ms) { Rc::new(entry.outdated(now_ms)) } else { entry })
+        }
+        Validity::Invalid => None,
     }
 }
