@@ -31,6 +31,7 @@ pub(super) fn shared(
     let entry = entry.as_of(stamp.number);
     let validity = worker.generations.validity(entry.tags(), entry.epoch());
     let entry = usable(Rc::new(entry), validity, now_ms)?;
+    let _ = entry.offer();
     keep_here(policy, &entry, worker);
     Some(entry)
 }

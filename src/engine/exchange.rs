@@ -183,6 +183,9 @@ impl Exchange {
             && entry.is_fresh(*now_ms)
         {
             let (found, outcome) = level.fresh();
+            if policy.tier.is_some() && entry.offer() {
+                worker.shares.push(Rc::clone(entry));
+            }
             worker.counters.count(Counter::L1(found));
             worker.counters.count(Counter::Request(outcome));
             return Begin::Hit(Rc::clone(entry), *level, *now_ms);

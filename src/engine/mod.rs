@@ -105,7 +105,8 @@ impl From<KeyRefusal> for Bypass {
 
 /// Puts an entry into L1, and offers it to the other workers.
 fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    if policy.tier.is_some() && is_of_now(policy, worker) {
+    // A worker alone waits for who asks for it again: then it is worth something to the next VM.
+    if policy.tier.is_some() && !worker.is_alone && is_of_now(policy, worker) && entry.offer() {
         worker.shares.push(Rc::clone(entry));
     }
     keep_here(policy, entry, worker);

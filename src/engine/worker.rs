@@ -34,6 +34,8 @@ pub struct Worker {
     pub filling: usize,
     /// Changes for L2 not yet handed over.
     pub outbox: Vec<Write>,
+    /// Whether the process has no other workers.
+    pub is_alone: bool,
     /// Entries for the process's other workers, not yet handed over.
     pub shares: Vec<Rc<Entry>>,
     /// Hashes of what is being fetched again while it is served stale.
@@ -63,6 +65,7 @@ impl Worker {
             counters: Counters::default(),
             filling: 0,
             outbox: Vec::new(),
+            is_alone: false,
             shares: Vec::new(),
             refreshing: HashSet::new(),
             tagging: None,

@@ -93,7 +93,8 @@ pub fn encode_unsealed(entry: &Entry, stamp: Stamp, compress_above: usize) -> Ve
 
     let tags = entry.tags();
     let len = size_of_val(tags) + key.len() + fields.len() + stored.len();
-    let mut out = Vec::with_capacity(HEADER + len);
+    // And room for a mark behind it.
+    let mut out = Vec::with_capacity(HEADER + len + 8);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, flags]);
     out.extend_from_slice(&meta.status.to_le_bytes());

@@ -4,6 +4,7 @@ mod codec;
 mod variants;
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 pub use codec::{
     DecodeError, MAX_TAGS, decode, decode_unsealed, encode, encode_unsealed, encoded_len_limit,
@@ -78,13 +79,15 @@ pub struct Entry {
     body: Box<[u8]>,
     tags: Box<[Tag]>,
     epoch: u64,
+    /// Whether the process's other workers were offered it.
+    offered: Cell<bool>,
 }
 
 impl Entry {
     /// Puts an entry together; `fields` is a sound block. It has no tags: nothing makes it stale.
     #[must_use]
     pub fn new(meta: Meta, key: Key, fields: Box<[u8]>, body: Box<[u8]>) -> Self {
-        Self { meta, key, fields, body, tags: Box::default(), epoch: 0 }
+        Self { meta, key, fields, body, tags: Box::default(), epoch: 0, offered: Cell::new(false) }
     }
 
     /// The entry with its tags, as of an epoch of the process: it is valid until one of them is bumped.
@@ -97,6 +100,12 @@ impl Entry {
     #[must_use]
     pub fn as_of(self, epoch: u64) -> Self {
         Self { epoch, ..self }
+    }
+
+    /// Whether it is to be offered to the process's other workers: once.
+    #[must_use]
+    pub fn offer(&self) -> bool {
+        !self.offered.replace(true)
     }
 
     /// What it depends on.

@@ -63,7 +63,8 @@ impl<H: Host> Module<H> {
         self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
         let shared = Shared::new(&self.host, self.bell);
         let tier = exchange.tier();
-        let look = |hash| tier.as_ref()?.tier.as_ref()?.get(&shared, hash, || now_ms);
+        let alone = self.worker.is_alone;
+        let look = |hash| tier.as_ref()?.tier.as_ref()?.get(&shared, hash, alone, || now_ms);
         let Some(found) = exchange.look_again(now_ms, look, &mut self.worker) else {
             return Ok(exchange);
         };
@@ -111,6 +112,7 @@ impl<H: Host> Module<H> {
         }
         let shared = Shared::new(&self.host, self.bell);
         self.peers.tick(&shared, self.nonce | 1, now_ms);
+        self.worker.is_alone = !self.peers.are_there(now_ms);
         let queue = self.lease_queue(now_ms);
         self.worker.flights.tick((&shared, queue), now_ms);
         self.let_go_on(root, HELD_A_TICK, now_ms);

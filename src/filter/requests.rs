@@ -34,10 +34,13 @@ impl<H: Host> Module<H> {
         // Asked for once at most: each time is a call of the host.
         let clock = OnceCell::new();
         let now_ms = || *clock.get_or_init(|| self.host.now_ms());
-        let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, now_ms);
+        let alone = self.worker.is_alone;
+        let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, alone, now_ms);
         match Exchange::begin(policy, block, ended, now_ms, tier, &mut self.worker) {
             Begin::Hit(entry, level, now_ms) => {
-                match self.reply.plain_hit(&self.host, policy, &entry, level, now_ms) {
+                let sent = self.reply.plain_hit(&self.host, policy, &entry, level, now_ms);
+                self.share(root_id);
+                match sent {
                     Ok(next) => {
                         self.streams.extend(next.map(|stream| (context, (root_id, stream))));
                         Action::Pause

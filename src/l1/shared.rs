@@ -68,20 +68,28 @@ impl Tier {
         self.max_entry.saturating_sub(MARK)
     }
 
-    /// What may be the entry for a key with this hash.
+    /// What may be the entry for a key with this hash. A worker that is `alone` knows what is in the indexes
+    /// it has seen.
     pub fn get(
         &self,
         shared: &impl SharedData,
         hash: u128,
+        alone: bool,
         now_ms: impl FnOnce() -> u64,
     ) -> Option<Vec<u8>> {
         let (set, mark) = self.place(hash);
         let now = steps(now_ms());
         let is_it = |slot: &Slot| slot.mark == mark;
-        let seen = self.seen.borrow().get(&set).and_then(|slots| {
-            let way = slots.iter().position(is_it)?;
-            slots.get(way).filter(|slot| slot.age(now) < USE_STEP).map(|_| way)
-        });
+        let seen = self.seen.borrow().get(&set).map(|slots| slots.iter().position(is_it));
+        if alone && seen == Some(None) {
+            return None;
+        }
+        let is_recent = |way: &usize| {
+            let seen = self.seen.borrow();
+            let slot = seen.get(&set).and_then(|slots| slots.get(*way));
+            slot.is_some_and(|slot| slot.age(now) < USE_STEP)
+        };
+        let seen = seen.flatten().filter(is_recent);
         if let Some(bytes) = seen.and_then(|way| self.value(shared, (set, way), mark)) {
             return Some(bytes);
         }
@@ -122,7 +130,7 @@ impl Tier {
         &self,
         shared: &impl SharedData,
         hash: u128,
-        bytes: &[u8],
+        mut bytes: Vec<u8>,
         until_ms: u64,
         now_ms: u64,
     ) -> bool {
@@ -155,8 +163,8 @@ impl Tier {
             }
             if shared.set(&index_name, &write(&slots), token) {
                 self.seen.borrow_mut().insert(set, slots);
-                let value = [bytes, &mark.to_le_bytes()].concat();
-                return shared.set(&self.name(set, Some(way)), &value, 0);
+                bytes.extend_from_slice(&mark.to_le_bytes());
+                return shared.set(&self.name(set, Some(way)), &bytes, 0);
             }
         }
         false
@@ -235,30 +243,30 @@ mod tests {
     #[test]
     fn what_is_put_is_got() {
         let (tier, shared) = (tier(), Memory::default());
-        assert_eq!(tier.get(&shared, hash(1), || 0), None);
-        assert!(tier.put(&shared, hash(1), b"one", 10_000, 0));
-        assert!(tier.put(&shared, hash(2), b"two", 10_000, 0));
-        assert!(tier.put(&shared, hash(1), b"newer", 10_000, 0));
-        assert_eq!(tier.get(&shared, hash(1), || 0).as_deref(), Some(&b"newer"[..]));
-        assert_eq!(tier.get(&shared, hash(2), || 0).as_deref(), Some(&b"two"[..]));
-        assert_eq!(tier.get(&shared, hash(3), || 0), None);
-        assert!(!tier.put(&shared, hash(3), &[0; 93], 10_000, 0));
+        assert_eq!(tier.get(&shared, hash(1), false, || 0), None);
+        assert!(tier.put(&shared, hash(1), b"one".to_vec(), 10_000, 0));
+        assert!(tier.put(&shared, hash(2), b"two".to_vec(), 10_000, 0));
+        assert!(tier.put(&shared, hash(1), b"newer".to_vec(), 10_000, 0));
+        assert_eq!(tier.get(&shared, hash(1), false, || 0).as_deref(), Some(&b"newer"[..]));
+        assert_eq!(tier.get(&shared, hash(2), false, || 0).as_deref(), Some(&b"two"[..]));
+        assert_eq!(tier.get(&shared, hash(3), false, || 0), None);
+        assert!(!tier.put(&shared, hash(3), [0; 93].to_vec(), 10_000, 0));
         assert!(Tier::new(799, 100).is_none() && Tier::new(0, 0).is_none());
     }
 
     #[test]
     fn the_least_useful_makes_room() {
         let (tier, shared) = (tier(), Memory::default());
-        let has = |n, now_ms| tier.get(&shared, hash(n), || now_ms).is_some();
+        let has = |n, now_ms| tier.get(&shared, hash(n), false, || now_ms).is_some();
         for n in 0..8 {
             let until_ms = if n == 5 { 50_000 } else { 900_000 };
-            assert!(tier.put(&shared, hash(n), b"x", until_ms, n * 1_000));
+            assert!(tier.put(&shared, hash(n), b"x".to_vec(), until_ms, n * 1_000));
         }
         // The oldest is used again.
         assert!(has(0, 60_000));
-        assert!(tier.put(&shared, hash(8), b"x", 900_000, 61_000));
+        assert!(tier.put(&shared, hash(8), b"x".to_vec(), 900_000, 61_000));
         assert!(!has(5, 61_000), "of no use any more");
-        assert!(tier.put(&shared, hash(9), b"x", 900_000, 62_000));
+        assert!(tier.put(&shared, hash(9), b"x".to_vec(), 900_000, 62_000));
         assert!(has(0, 62_000) && !has(1, 62_000), "not used for longest");
         assert!(has(8, 62_000) && has(9, 62_000));
     }
@@ -268,26 +276,26 @@ mod tests {
         for start_ms in [0, 16 * u64::from(u32::MAX) - 1_000] {
             let (tier, shared) = (tier(), Memory::default());
             for n in 0..100 {
-                assert!(tier.put(&shared, hash(n), b"x", u64::MAX, start_ms + n * 16));
+                assert!(tier.put(&shared, hash(n), b"x".to_vec(), u64::MAX, start_ms + n * 16));
             }
             for n in 0..100 {
-                let kept = tier.get(&shared, hash(n), || start_ms + 2_000).is_some();
+                let kept = tier.get(&shared, hash(n), false, || start_ms + 2_000).is_some();
                 assert_eq!(kept, n >= 92, "{n}");
             }
         }
         let (tier, shared) = (tier(), Memory::default());
         for n in 0..=8 {
             let now_ms = if n == 0 { 50_000 } else { 20_000 + n * 16 };
-            assert!(tier.put(&shared, hash(n), b"x", u64::MAX, now_ms));
+            assert!(tier.put(&shared, hash(n), b"x".to_vec(), u64::MAX, now_ms));
         }
-        let has = |n| tier.get(&shared, hash(n), || 20_500).is_some();
+        let has = |n| tier.get(&shared, hash(n), false, || 20_500).is_some();
         assert!(has(0) && !has(1) && has(2));
     }
 
     #[test]
     fn a_lost_race_costs_a_place_and_mixes_nothing() {
         let (tier, shared) = (tier(), Memory::default());
-        assert!(tier.put(&shared, hash(1), b"one", 10_000, 0));
+        assert!(tier.put(&shared, hash(1), b"one".to_vec(), 10_000, 0));
         // Somebody takes the slot in the index, and has not written yet.
         let index = tier.name(0, None);
         let (bytes, token) = shared.get(&index).unwrap();
@@ -295,33 +303,37 @@ mod tests {
         slots[0].mark = 77;
         assert!(shared.set(&index, &write(&slots), token));
         // The old value, whole: its mark tells that it is another's.
-        assert_eq!(tier.get(&shared, 77, || 0), None);
+        assert_eq!(tier.get(&shared, 77, false, || 0), None);
         assert!(shared.set(&index, b"nonsense", 0));
-        assert_eq!(tier.get(&shared, 77, || 0), None);
-        assert!(tier.put(&shared, 77, b"two", 10_000, 0));
-        assert_eq!(tier.get(&shared, 77, || 0).as_deref(), Some(&b"two"[..]));
+        assert_eq!(tier.get(&shared, 77, false, || 0), None);
+        assert!(tier.put(&shared, 77, b"two".to_vec(), 10_000, 0));
+        assert_eq!(tier.get(&shared, 77, false, || 0).as_deref(), Some(&b"two"[..]));
     }
 
     #[test]
     fn a_worker_that_has_seen_it_looks_there_first_and_finds_it_wherever_it_is() {
         let (one, other, shared) = (tier(), tier(), Memory::default());
-        assert!(one.put(&shared, hash(0), b"a", u64::MAX, 0));
-        assert!(one.get(&shared, hash(0), || 0).is_some());
+        assert!(one.put(&shared, hash(0), b"a".to_vec(), u64::MAX, 0));
+        assert!(one.get(&shared, hash(0), false, || 0).is_some());
         // Without an index it knows where to look, for as long as its use need not be told.
         let index = one.name(0, None);
         let (text, _) = shared.get(&index).unwrap();
         assert!(shared.set(&index, b"", 0));
-        assert!(one.get(&shared, hash(0), || 8_191).is_some());
-        assert!(one.get(&shared, hash(0), || 8_192).is_none());
+        assert!(one.get(&shared, hash(0), false, || 8_191).is_some());
+        assert!(one.get(&shared, hash(0), false, || 8_192).is_none());
+        assert!(shared.set(&index, &text, 0));
+        // Alone it needs not look for what is not there.
+        assert!(shared.set(&index, b"", 0));
+        assert_eq!(one.get(&shared, hash(99), true, || 0), None);
         assert!(shared.set(&index, &text, 0));
         // Others take its place, and put it elsewhere.
         for n in 1..=8 {
-            assert!(other.put(&shared, hash(n), b"b", u64::MAX, n * 16));
+            assert!(other.put(&shared, hash(n), b"b".to_vec(), u64::MAX, n * 16));
         }
-        assert_eq!(one.get(&shared, hash(0), || 200), None);
-        assert!(other.put(&shared, hash(0), b"c", u64::MAX, 400));
-        assert_eq!(one.get(&shared, hash(0), || 400).as_deref(), Some(&b"c"[..]));
-        assert!(one.get(&shared, hash(8), || 400).is_some());
+        assert_eq!(one.get(&shared, hash(0), false, || 200), None);
+        assert!(other.put(&shared, hash(0), b"c".to_vec(), u64::MAX, 400));
+        assert_eq!(one.get(&shared, hash(0), false, || 400).as_deref(), Some(&b"c"[..]));
+        assert!(one.get(&shared, hash(8), false, || 400).is_some());
     }
 
     #[test]
@@ -329,7 +341,7 @@ mod tests {
         let (tier, shared) = (Tier::new(6_400, 100).unwrap(), Memory::default());
         for n in 0..2_000_u64 {
             let hash = u128::from(n) << 96 | hash(n);
-            assert!(tier.put(&shared, hash, &[0; 92], 10_000, n));
+            assert!(tier.put(&shared, hash, [0; 92].to_vec(), 10_000, n));
         }
         assert_eq!((shared.len(), shared.bytes()), (8 + 64, 8 * SLOT * WAYS + 6_400));
     }
