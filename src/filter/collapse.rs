@@ -15,10 +15,12 @@ const HELD_A_TICK: usize = 64;
 
 impl<H: Host> Module<H> {
     /// The queue by which this worker is known to the others, if there are any.
-    fn lease_queue(&self, now_ms: u64) -> Option<u32> {
+    fn lease_queue(&self) -> Option<u32> {
+        if self.worker.is_alone {
+            return None;
+        }
         let caches = self.roots.iter().filter(|(_, root)| root.queue().is_some());
-        let (_, first) = caches.min_by_key(|(id, _)| **id)?;
-        first.queue().filter(|_| self.peers.are_there(now_ms))
+        caches.min_by_key(|(id, _)| **id)?.1.queue()
     }
 
     /// The request at hand goes to the origin, unless another one does for it: then what to do with it.
@@ -31,7 +33,7 @@ impl<H: Host> Module<H> {
         let Some((hash, may_lead)) = exchange.shares(&self.worker, now_ms) else {
             return Ok(exchange);
         };
-        let queue = self.lease_queue(now_ms);
+        let queue = self.lease_queue();
         let shared = Shared::new(&self.host, self.bell);
         let (place, limits) = ((&shared, queue), exchange.policy().waiting);
         let flights = &mut self.worker.flights;
@@ -77,7 +79,7 @@ impl<H: Host> Module<H> {
     /// Whether something may be fetched that nobody waits for.
     pub(super) fn may_refresh(&self, hash: u128, now_ms: u64) -> bool {
         let shared = Shared::new(&self.host, self.bell);
-        Flights::may_refresh((&shared, self.lease_queue(now_ms)), hash, now_ms)
+        Flights::may_refresh((&shared, self.lease_queue()), hash, now_ms)
     }
 
     /// Tells other workers of the fetches that ended, and ours that some may go on.
@@ -85,7 +87,7 @@ impl<H: Host> Module<H> {
         if !self.worker.flights.has_news() {
             return;
         }
-        let queue = self.lease_queue(self.host.now_ms());
+        let queue = self.lease_queue();
         let Self { host, worker, roots, bell, .. } = self;
         worker.flights.tell((&Shared::new(host, *bell), queue), |other, message| {
             // A worker that is gone needs not be told, and one that is not sees it by the lease.
@@ -113,7 +115,7 @@ impl<H: Host> Module<H> {
         let shared = Shared::new(&self.host, self.bell);
         self.peers.tick(&shared, self.nonce | 1, now_ms);
         self.worker.is_alone = !self.peers.are_there(now_ms);
-        let queue = self.lease_queue(now_ms);
+        let queue = self.lease_queue();
         self.worker.flights.tick((&shared, queue), now_ms);
         self.let_go_on(root, HELD_A_TICK, now_ms);
     }
@@ -190,7 +192,7 @@ impl<H: Host> Module<H> {
         ticket: Ticket,
         now_ms: u64,
     ) -> Result<Box<Exchange>, Action> {
-        let Some(queue) = self.lease_queue(now_ms) else { return Ok(exchange) };
+        let Some(queue) = self.lease_queue() else { return Ok(exchange) };
         let shared = Shared::new(&self.host, self.bell);
         let (place, limits) = ((&shared, queue), exchange.policy().waiting);
         let flights = &mut self.worker.flights;
