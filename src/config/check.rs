@@ -108,6 +108,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             },
             directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
             synthesise_etag: false,
+            jitter_percent: 0,
+            early_refresh: config.defaults.early_refresh,
             collapse: config.defaults.collapse != Collapse::None,
             tags: Vec::new(),
             writes: WriteRule::default(),

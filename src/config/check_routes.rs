@@ -53,6 +53,8 @@ pub(super) fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         },
         directives_ignored: directives == RequestDirectives::Ignore,
         synthesise_etag: route.synthesise_etag,
+        jitter_percent: route.jitter.unwrap_or(defaults.jitter),
+        early_refresh: route.early_refresh.unwrap_or(defaults.early_refresh),
         collapse: route.collapse.unwrap_or(defaults.collapse) != Collapse::None,
         tags: Vec::new(),
         writes: WriteRule::default(),

@@ -78,7 +78,7 @@ impl Default for Negative {
 }
 
 /// Settings for whatever no route decides.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Defaults {
     /// What happens to a request that no route names.
@@ -95,6 +95,11 @@ pub struct Defaults {
     pub request_directives: RequestDirectives,
     /// As `cookies`, for requests that wait for each other.
     pub collapse: Collapse,
+    /// Jitter of routes without their own, in percent.
+    pub jitter: u8,
+    /// Early refreshes on routes without their own setting, and on requests that no route names; 0 for
+    /// none.
+    pub early_refresh: f64,
     /// How long routes without their own setting serve stale responses while they are fetched again,
     /// where the response does not say (RFC 5861, 3).
     pub stale_while_revalidate: Millis,
@@ -104,6 +109,25 @@ pub struct Defaults {
     /// route. Over HTTP/1 only the connection's end tells theirs, and Envoy reports a reset as such;
     /// over HTTP/2 they are sound.
     pub store_unframed: bool,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            unmatched: Unmatched::default(),
+            ttl: None,
+            negative: None,
+            cookies: Cookies::default(),
+            authorization: Authorization::default(),
+            request_directives: RequestDirectives::default(),
+            collapse: Collapse::default(),
+            jitter: 10,
+            early_refresh: 1.0,
+            stale_while_revalidate: Millis::default(),
+            stale_if_error: Millis::default(),
+            store_unframed: false,
+        }
+    }
 }
 
 /// Which query parameters make a resource.
@@ -168,6 +192,12 @@ pub struct Route {
     pub request_directives: Option<RequestDirectives>,
     /// Which requests for the same thing become one; none means `defaults.collapse`.
     pub collapse: Option<Collapse>,
+    /// The most that is taken off `ttl`, `negative.ttl` and heuristic freshness by chance, in percent, so that
+    /// what is stored together does not expire together; none means `defaults.jitter`.
+    pub jitter: Option<u8>,
+    /// How early a hit may lead to a refresh before the end of freshness, as a multiple of what the last
+    /// fetch took, by chance; none means `defaults.early_refresh`. Needs `origin`.
+    pub early_refresh: Option<f64>,
     /// `ttl` and `negative.ttl` count even if the response says something else.
     pub override_freshness: bool,
     /// `on`: a response that says nothing else is fresh for a tenth of the time since it last changed,

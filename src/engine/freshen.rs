@@ -56,9 +56,13 @@ impl Exchange {
         // It was asked about by a request that may have been HEAD, and is a GET's all the same.
         let asked = Asked { head: false, ..self.asked() };
         let found = storable(&updated, &self.rule.store, asked, times)
-            .and_then(|found| self.still_fits(&updated, now_ms, worker).map(|()| found));
+            .and_then(|found| self.still_fits(&updated, now_ms, worker).map(|()| found))
+            .map(|mut found| {
+                self.jitter(&mut found, now_ms, worker);
+                found
+            });
         let meta = match &found {
-            Ok(found) => meta(found, updated.status, now_ms),
+            Ok(found) => meta(found, updated.status, times),
             // For this once it is as good as new.
             Err(_) => {
                 Meta { stored_ms: now_ms, fresh_until_ms: now_ms, age_s: 0, ..*stored.meta() }

@@ -207,7 +207,8 @@ impl Exchange {
         worker: &mut Worker,
     ) -> Result<Fill, NotStored> {
         let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
-        let found = storable(head, &self.rule.store, self.asked(), times)?;
+        let mut found = storable(head, &self.rule.store, self.asked(), times)?;
+        self.jitter(&mut found, now_ms, worker);
         let framed = ended || head.content_length.is_some() || head.transfer_encoding;
         if !framed && !self.policy.store_unframed {
             return Err(NotStored::Unframed);
@@ -223,7 +224,7 @@ impl Exchange {
         let excluded = Excluded::new(head, ignored, &self.policy.not_stored);
         excluded.stored_fields(&mut worker.fields, now_ms);
         let limits = Limits { entry: self.policy.max_fill(), worker: self.policy.fill_budget };
-        let meta = meta(&found, head.status, now_ms);
+        let meta = meta(&found, head.status, times);
         let block = worker.fields.to_block();
         Fill::new(meta, block, names, head.content_length, limits, worker)
     }
@@ -414,7 +415,8 @@ impl Exchange {
     }
 }
 
-pub(super) fn meta(found: &Storable, status: u16, now_ms: u64) -> Meta {
+pub(super) fn meta(found: &Storable, status: u16, times: Times) -> Meta {
+    let (now_ms, took_ms) = (times.received_ms, times.received_ms.saturating_sub(times.asked_ms));
     Meta {
         status,
         stored_ms: now_ms,
@@ -427,5 +429,6 @@ pub(super) fn meta(found: &Storable, status: u16, now_ms: u64) -> Meta {
         immutable: found.immutable,
         variants: false,
         own_etag: false,
+        took_ms: u32::try_from(took_ms).unwrap_or(u32::MAX),
     }
 }

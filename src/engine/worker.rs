@@ -44,6 +44,8 @@ pub struct Worker {
     pub tagging: Option<u64>,
     /// What writes made stale.
     pub generations: Generations,
+    /// Chance, for what is better not done by all at once.
+    pub(super) random: fastrand::Rng,
     /// Who waits for whose fetch.
     pub flights: Flights,
     /// Whose responses are not for storing.
@@ -70,6 +72,7 @@ impl Worker {
             refreshing: HashSet::new(),
             tagging: None,
             generations: Generations::default(),
+            random: fastrand::Rng::with_seed(seed),
             flights: Flights::default(),
             refused: Refused::default(),
             path: Vec::new(),

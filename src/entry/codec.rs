@@ -23,8 +23,8 @@ use crate::http::fields::Fields;
 use crate::http::key::Key;
 
 const MAGIC: [u8; 2] = *b"TC";
-const VERSION: u8 = 4;
-const HEADER: usize = 76;
+const VERSION: u8 = 5;
+const HEADER: usize = 80;
 /// Tags of an entry, at most.
 pub const MAX_TAGS: usize = 128;
 
@@ -114,6 +114,7 @@ pub fn encode_unsealed(entry: &Entry, stamp: Stamp, compress_above: usize) -> Ve
     for number in [stamp.incarnation, stamp.number] {
         out.extend_from_slice(&number.to_le_bytes());
     }
+    out.extend_from_slice(&meta.took_ms.to_le_bytes());
     tags.iter().for_each(|tag| out.extend_from_slice(&tag.bits().to_le_bytes()));
     for part in [key, fields, stored] {
         out.extend_from_slice(part);
@@ -197,6 +198,7 @@ fn read(
         immutable: flags & IMMUTABLE != 0,
         variants: flags & VARIANTS != 0,
         own_etag: flags & OWN_ETAG != 0,
+        took_ms: u32_at(head, 76),
     };
     let (tags, _) = tags.as_chunks::<{ size_of::<Tag>() }>();
     let tags = tags.iter().map(|bits| Tag::from_bits(u32::from_le_bytes(*bits))).collect();

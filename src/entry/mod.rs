@@ -48,6 +48,8 @@ pub struct Meta {
     pub variants: bool,
     /// Its `ETag` was made here: the origin does not know it.
     pub own_etag: bool,
+    /// How long the origin took, in ms.
+    pub took_ms: u32,
 }
 
 impl Meta {

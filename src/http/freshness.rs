@@ -42,19 +42,22 @@ pub struct Freshness {
     pub lifetime_ms: u64,
     /// What of it had passed on arrival.
     pub spent_ms: u64,
+    /// Whether it is the policy's, and not the response's own.
+    pub by_policy: bool,
 }
 
 /// The freshness of a response: `s-maxage`, `max-age`, `Expires`, the policy, the heuristic, in this
 /// order; none if none of them says anything.
 #[must_use]
 pub fn freshness(head: &ResponseHead<'_>, policy: &Lifetime, times: Times) -> Option<Freshness> {
-    let own = || explicit_ms(head, times).map(|ms| (ms, initial_age_ms(head, times)));
+    let own = || explicit_ms(head, times).map(|ms| (ms, initial_age_ms(head, times), false));
     // The policy's own times begin here: a clock that runs late elsewhere must not end them before.
-    let rule = || policy_ms(head.status, policy).map(|ms| (ms, age_value_ms(head)));
+    let rule = || policy_ms(head.status, policy).map(|ms| (ms, age_value_ms(head), true));
     let said = if policy.overrides { rule().or_else(own) } else { own().or_else(rule) };
-    let guess = || heuristic_ms(head, policy, times).map(|ms| (ms, initial_age_ms(head, times)));
-    let (lifetime_ms, spent_ms) = said.or_else(guess)?;
-    Some(Freshness { lifetime_ms, spent_ms })
+    let guess =
+        || heuristic_ms(head, policy, times).map(|ms| (ms, initial_age_ms(head, times), true));
+    let (lifetime_ms, spent_ms, by_policy) = said.or_else(guess)?;
+    Some(Freshness { lifetime_ms, spent_ms, by_policy })
 }
 
 /// What the response itself says (4.2.1, 5.3).

@@ -129,6 +129,8 @@ pub struct Storable {
     pub shared: bool,
     /// `immutable` (RFC 8246).
     pub immutable: bool,
+    /// Whether the policy says how long it is fresh, and not the response.
+    pub by_policy: bool,
 }
 
 /// Decides whether a response may be stored; `Vary` is the caller's.
@@ -191,6 +193,7 @@ pub fn storable(
         never_stale,
         shared,
         immutable: directives.immutable,
+        by_policy: found.is_some_and(|found| found.by_policy),
     };
     let stale_s = storable.stale_while_revalidate_s.max(storable.stale_if_error_s);
     let useful_until_ms = storable.fresh_until_ms.saturating_add(u64::from(stale_s) * 1000);
