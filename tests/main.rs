@@ -13,6 +13,7 @@ mod collapse;
 mod concurrency;
 mod configuration;
 mod cookies;
+mod early;
 mod fields;
 mod freshness;
 mod keys;

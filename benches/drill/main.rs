@@ -13,6 +13,7 @@
 mod harness;
 
 mod coherence;
+mod hot;
 mod load;
 mod memory;
 mod mix;
@@ -28,7 +29,7 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 12] = [
+const DRILLS: [Drill; 13] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
@@ -36,6 +37,7 @@ const DRILLS: [Drill; 12] = [
     ("mix", mix::run),
     ("stampede", stampede::collapse),
     ("unshared", stampede::unshared),
+    ("hot", hot::run),
     ("coherence_control", coherence::control),
     ("coherence_one_worker", coherence::one_worker),
     ("coherence", coherence::stress),

@@ -43,6 +43,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     if let Some(negative) = &config.defaults.negative {
         check.negative("defaults.negative", negative);
     }
+    let defaults = &config.defaults;
+    check.chances("defaults", Some(defaults.jitter), Some(defaults.early_refresh));
     let mut router = Router::default();
     let mut rules = Vec::with_capacity(config.routes.len());
     for (index, route) in config.routes.iter().enumerate() {

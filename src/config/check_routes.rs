@@ -114,6 +114,16 @@ impl Check<'_> {
             }
         }
         self.names(&format!("{path}.with_query"), &route.with_query);
+        self.chances(path, route.jitter, route.early_refresh);
+    }
+
+    pub(super) fn chances(&mut self, path: &str, jitter: Option<u8>, early_refresh: Option<f64>) {
+        if jitter.is_some_and(|percent| percent > 50) {
+            self.fail(&format!("{path}.jitter"), "must be at most 50 (percent)");
+        }
+        if early_refresh.is_some_and(|weight| !(0.0..=100.0).contains(&weight)) {
+            self.fail(&format!("{path}.early_refresh"), "must be between 0 and 100");
+        }
     }
 
     pub(super) fn writes(&mut self, path: &str, route: &Route) -> WriteRule {

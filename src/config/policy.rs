@@ -159,7 +159,7 @@ impl L2Policy {
 }
 
 /// What holds for one request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Rule {
     /// Passes the request straight through.
     pub bypass: bool,

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::early::is_due;
 use super::elsewhere::shared;
 use super::fill::Fill;
 use super::invalidation::Invalidation;
@@ -121,6 +122,8 @@ pub struct Exchange {
     /// The hash of what is fetched again, if nobody waits for the answer.
     pub(super) refreshes: Option<u128>,
     pub(super) fill: Option<Fill>,
+    /// Whether what is fresh is fetched again all the same.
+    pub(super) early: bool,
     /// The fetch that others wait for.
     pub(super) leads: Option<Ticket>,
     /// How often it waited for another's, and for what it does or did last.
@@ -177,10 +180,15 @@ impl Exchange {
             }
         };
         worker.key = text;
+        let mut early = false;
         if let Some((entry, level, now_ms)) = &stored
             && head.has.nothing_special()
             && !entry.meta().variants
             && entry.is_fresh(*now_ms)
+            && {
+                early = policy.origin.is_some() && is_due(entry, rule, *now_ms, worker);
+                !early
+            }
         {
             let (found, outcome) = level.fresh();
             if policy.tier.is_some() && entry.offer() {
@@ -211,6 +219,7 @@ impl Exchange {
             kept_back: false,
             refreshes: None,
             fill: None,
+            early,
             leads: None,
             waits: 0,
             follows: 0,
@@ -341,7 +350,7 @@ impl Exchange {
         }
         let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
             Reuse::Fresh if self.waits > 0 => (Outcome::Collapsed, false),
-            Reuse::Fresh => (level.fresh().1, false),
+            Reuse::Fresh => (level.fresh().1, self.early),
             Reuse::Stale => (Outcome::StaleHit, false),
             // Without a way to fetch and store it meanwhile, it is fetched now.
             Reuse::Refresh if self.policy.origin.is_some() && !self.asked().no_store => {

@@ -4,9 +4,10 @@ use super::key::KeyRefusal;
 use super::percent::{decode_form, normalise, push_normalised};
 
 /// Which query parameters belong to the identity.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum QueryRule {
     /// The whole query string, in its order.
+    #[default]
     All,
     /// Only these, sorted by name, first of duplicates.
     Only(Vec<Parameter>),
