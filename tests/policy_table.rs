@@ -87,7 +87,8 @@ pub const READS: &[(&str, u32)] = &[
 #[test]
 fn every_cacheable_read_is_cached_for_its_class() {
     for revision in ["main", "opt"] {
-        let (envoy, origin, _redis) = Scene::usual(&format!("table-{revision}"), |_| {});
+        let exact = |config: &mut Value| config["defaults"]["jitter"] = json!(0);
+        let (envoy, origin, _redis) = Scene::usual(&format!("table-{revision}"), exact);
         origin.configure(&json!({"revision": revision}));
         let mut client = envoy.client();
         for (path, ttl) in READS {

@@ -170,7 +170,7 @@ impl Exchange {
         let of_l1 = (policy.l1_budget > 0).then(|| worker.stored(&text, &now_ms)).flatten();
         let of_l1 = of_l1.map(|entry| (entry, Level::L1, now_ms()));
         let mut key = None;
-        let stored = match of_l1 {
+        let mut stored = match of_l1 {
             Some((entry, level, now_ms)) if entry.is_fresh(now_ms) => Some((entry, level, now_ms)),
             of_l1 => {
                 let key = key.insert(Key::new(&text));
@@ -183,12 +183,24 @@ impl Exchange {
         let mut early = false;
         if let Some((entry, level, now_ms)) = &stored
             && head.has.nothing_special()
+            && policy.origin.is_some()
+            && !entry.meta().variants
+            && is_due(entry, rule, *now_ms, worker)
+        {
+            // Another worker may have fetched it again already.
+            let key = key.get_or_insert_with(|| Key::new(&worker.key));
+            let known = (*level == Level::L1).then_some(&**entry);
+            let (now_ms, look) = (*now_ms, known.is_some());
+            let newer =
+                look.then(|| shared(policy, key, known, || now_ms, &tier, worker)).flatten();
+            early = newer.is_none() && entry.is_fresh(now_ms);
+            stored = newer.map(|newer| (newer, Level::Shared, now_ms)).or(stored);
+        }
+        if let Some((entry, level, now_ms)) = &stored
+            && head.has.nothing_special()
+            && !early
             && !entry.meta().variants
             && entry.is_fresh(*now_ms)
-            && {
-                early = policy.origin.is_some() && is_due(entry, rule, *now_ms, worker);
-                !early
-            }
         {
             let (found, outcome) = level.fresh();
             if policy.tier.is_some() && entry.offer() {

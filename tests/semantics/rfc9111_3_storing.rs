@@ -197,7 +197,7 @@ fn rfc9111_4_2_2_heuristics_and_overrides_only_where_a_route_says_so() {
         "4-2-2-heuristic",
         |config| {
             config["routes"] = json!([
-                {"path": "/guess/{*rest}", "heuristic": "on"},
+                {"path": "/guess/{*rest}", "heuristic": "on", "jitter": 0},
                 {"path": "/force/{*rest}", "ttl": "49s", "override_freshness": true},
                 {"path": "/ttl/{*rest}", "ttl": "49s"},
             ]);
