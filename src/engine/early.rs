@@ -1,10 +1,14 @@
 //! What expires together is fetched together: so lifetimes differ a little, and what is asked for often is
 //! fetched again before it expires.
 
+use std::rc::Rc;
+
 use super::Worker;
-use super::exchange::Exchange;
-use crate::config::Rule;
+use super::elsewhere::shared;
+use super::exchange::{Exchange, Level};
+use crate::config::{Policy, Rule};
 use crate::entry::Entry;
+use crate::http::key::Key;
 use crate::http::storable::Storable;
 
 /// Beyond so many times what a fetch takes, weighted, nothing is refreshed early: chances are below one in
@@ -22,10 +26,34 @@ impl Exchange {
     }
 }
 
+/// Whether what was found is to be fetched again early. If another worker has done so, that is found.
+pub(super) fn draw(
+    policy: &Policy,
+    rule: &Rule,
+    found: &mut (Rc<Entry>, Level, u64),
+    key: &mut Option<Key>,
+    tier: &impl Fn(u128) -> Option<Vec<u8>>,
+    worker: &mut Worker,
+) -> bool {
+    let (entry, level, now_ms) = &*found;
+    let now_ms = *now_ms;
+    if entry.meta().variants || !entry.is_fresh(now_ms) || !is_due(entry, rule, now_ms, worker) {
+        return false;
+    }
+    if *level == Level::L1 {
+        let key = key.get_or_insert_with(|| Key::new(entry.key().as_bytes()));
+        if let Some(newer) = shared(policy, key, Some(entry), || now_ms, tier, worker) {
+            *found = (newer, Level::Shared, now_ms);
+            return false;
+        }
+    }
+    true
+}
+
 /// Whether this request is the one by which a fresh entry is fetched again: the likelier the nearer its end
 /// is and the longer a fetch takes (Vattani, Chierichetti, Lowenstein: Optimal Probabilistic Cache Stampede
 /// Prevention, VLDB 2015).
-pub(super) fn is_due(entry: &Entry, rule: &Rule, now_ms: u64, worker: &mut Worker) -> bool {
+fn is_due(entry: &Entry, rule: &Rule, now_ms: u64, worker: &mut Worker) -> bool {
     let meta = entry.meta();
     let weight = f64::from(meta.took_ms) * rule.early_refresh;
     #[allow(clippy::cast_precision_loss)] // far below 2^52
@@ -39,7 +67,6 @@ mod tests {
     use super::*;
     use crate::entry::Meta;
     use crate::http::fields::FieldsBuf;
-    use crate::http::key::Key;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

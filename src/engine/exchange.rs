@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::early::is_due;
+use super::early::draw;
 use super::elsewhere::shared;
 use super::fill::Fill;
 use super::invalidation::Invalidation;
@@ -180,22 +180,9 @@ impl Exchange {
             }
         };
         worker.key = text;
-        let mut early = false;
-        if let Some((entry, level, now_ms)) = &stored
-            && head.has.nothing_special()
-            && policy.origin.is_some()
-            && !entry.meta().variants
-            && is_due(entry, rule, *now_ms, worker)
-        {
-            // Another worker may have fetched it again already.
-            let key = key.get_or_insert_with(|| Key::new(&worker.key));
-            let known = (*level == Level::L1).then_some(&**entry);
-            let (now_ms, look) = (*now_ms, known.is_some());
-            let newer =
-                look.then(|| shared(policy, key, known, || now_ms, &tier, worker)).flatten();
-            early = newer.is_none() && entry.is_fresh(now_ms);
-            stored = newer.map(|newer| (newer, Level::Shared, now_ms)).or(stored);
-        }
+        let plain = head.has.nothing_special() && policy.origin.is_some();
+        let found = stored.as_mut().filter(|_| plain);
+        let early = found.is_some_and(|found| draw(policy, rule, found, &mut key, &tier, worker));
         if let Some((entry, level, now_ms)) = &stored
             && head.has.nothing_special()
             && !early
