@@ -36,7 +36,7 @@ pub(crate) struct Judgement {
 
 /// Heuristic freshness is on: the crate knows nothing else.
 pub(crate) fn policy() -> Rc<Policy> {
-    let config = r#"{"role": "cache", "routes": [{"path": "/x", "heuristic": "on"}]}"#;
+    let config = r#"{"role": "cache", "routes": [{"path": "/x", "heuristic": "on", "jitter": 0}]}"#;
     Rc::new(load(config.as_bytes()).unwrap())
 }
 
