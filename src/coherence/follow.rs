@@ -146,11 +146,10 @@ impl Generations {
         };
         let ring = !before.is_empty();
         let (epoch, until_ms) = (self.next_epoch(shared), now_ms.saturating_add(guard_ms));
-        let first_uncertain = self.first_uncertain();
         // Others may learn of ours later: till then what is dirty keeps them from what is in L2.
         self.change(shared, &cells, ring, |index, cell, sent| {
             if is_theirs(index, cell) {
-                let value = if index < first_uncertain { epoch } else { until_ms };
+                let value = if self.layout.is_uncertain(index) { until_ms } else { epoch };
                 cell.local = cell.local.max(value);
             }
             cell.number = cell.number.max(bumped.number);
@@ -282,13 +281,11 @@ impl Generations {
             );
         }
         news.sort_unstable();
-        let first_uncertain = self.first_uncertain();
         let mut told = true;
         // The guard first: whoever fetches by the new epoch must find it.
-        for (plane, value) in [(first_uncertain..usize::MAX, until_ms), (0..first_uncertain, epoch)]
-        {
-            let of_plane: Cells =
-                news.iter().filter(|(index, _)| plane.contains(index)).copied().collect();
+        let (guards, bumps): (Cells, Cells) =
+            news.into_iter().partition(|(index, _)| self.layout.is_uncertain(*index));
+        for (of_plane, value) in [(guards, until_ms), (bumps, epoch)] {
             if of_plane.is_empty() {
                 continue;
             }
@@ -312,10 +309,6 @@ impl Generations {
             });
         }
         self.reload(shared);
-    }
-
-    const fn first_uncertain(&self) -> usize {
-        self.layout.cells() / 3 * 2
     }
 
     /// Bumps that Redis has not confirmed, of that epoch or before it; so many at most.

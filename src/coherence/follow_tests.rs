@@ -1,11 +1,12 @@
 //! A few processes and a sorted set: what each learns of the others.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::follow::NOTHING;
 use super::generations::Generations;
 use super::head::Stamp;
-use super::shared::Memory;
+use super::shared::{Hooked, Memory};
 use super::{Asked, Bump, Bumped, Cells, Followed, Reach, Tag, Tags, Validity, Verdict, keeper};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -200,39 +201,10 @@ fn what_others_bumped_is_heard_though_ones_own_bump_hides_it() {
     assert_eq!(one.worker.validity(&[A], epoch), Validity::Invalid);
 }
 
-struct Hooked<'a> {
-    memory: Memory,
-    on_chunk: std::cell::RefCell<Option<Box<dyn FnOnce() + 'a>>>,
-    on_ring: std::cell::RefCell<Option<Box<dyn FnOnce() + 'a>>>,
-}
-
-impl super::SharedData for Hooked<'_> {
-    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.memory.get(name)
-    }
-    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
-        if !name.ends_with(b"head")
-            && let Some(hook) = self.on_chunk.borrow_mut().take()
-        {
-            hook();
-        }
-        self.memory.set(name, value, token)
-    }
-    fn bell(&self) -> Option<u64> {
-        self.memory.bell()
-    }
-    fn ring(&self) {
-        self.memory.ring();
-        if let Some(hook) = self.on_ring.borrow_mut().take() {
-            hook();
-        }
-    }
-}
-
 #[test]
 fn what_came_from_l2_is_as_of_the_question() {
     let (mut table, mut one, mut two) = pair();
-    let c = std::cell::RefCell::new(Generations::default());
+    let c = RefCell::new(Generations::default());
     c.borrow_mut().open(&one.shared, 256, 1_000);
     let stamp = one.worker.stamp(SCOPE, &[A], u64::MAX).unwrap(); // of what is in L2
     let cells = two.bump(B);
@@ -253,8 +225,8 @@ fn what_came_from_l2_is_as_of_the_question() {
     };
     let hooked = Hooked {
         memory: one.shared.clone(),
-        on_chunk: std::cell::RefCell::new(Some(Box::new(hook))),
-        on_ring: std::cell::RefCell::default(),
+        before_chunk: RefCell::new(vec![Box::new(hook)]),
+        after_ring: RefCell::default(),
     };
     assert_eq!(one.worker.follow(&hooked, &asked, &answer, 100_000, 5_000), Verdict::Known);
     drop(hooked);
@@ -273,7 +245,7 @@ fn the_guard_is_there_when_the_head_is() {
     two.send(&mut table, &cells);
     let asked = one.worker.ask(SCOPE, Reach::New);
     let answer = table.answer(&asked);
-    let other = std::cell::RefCell::new(Generations::default());
+    let other = RefCell::new(Generations::default());
     other.borrow_mut().open(&one.shared, 256, 1_000);
     let (memory, seen) = (one.shared.clone(), std::cell::Cell::new((0, true)));
     let hook = || {
@@ -283,8 +255,8 @@ fn the_guard_is_there_when_the_head_is() {
     };
     let hooked = Hooked {
         memory: one.shared.clone(),
-        on_chunk: std::cell::RefCell::default(),
-        on_ring: std::cell::RefCell::new(Some(Box::new(hook))),
+        before_chunk: RefCell::default(),
+        after_ring: RefCell::new(vec![Box::new(hook)]),
     };
     assert_eq!(one.worker.follow(&hooked, &asked, &answer, 100_000, 5_000), Verdict::Known);
     drop(hooked);

@@ -226,7 +226,9 @@ impl Generations {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shared::Memory;
+    use std::cell::RefCell;
+
+    use super::super::shared::{Hook, Hooked, Memory};
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -284,48 +286,26 @@ mod tests {
         }
     }
 
-    /// Shared data in which another worker bumps something just before one's own head is written.
-    struct Racing {
-        memory: Memory,
-        other: std::cell::RefCell<Generations>,
-        times: std::cell::Cell<u32>,
-    }
-
-    impl SharedData for Racing {
-        fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
-            self.memory.get(name)
-        }
-
-        fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
-            if !name.ends_with(b"head") && self.times.get() > 0 {
-                self.times.set(self.times.get() - 1);
-                let mut other = self.other.borrow_mut();
-                other.bump(bump(B));
-                other.publish(&self.memory, 5).unwrap();
-            }
-            self.memory.set(name, value, token)
-        }
-
-        fn bell(&self) -> Option<u64> {
-            self.memory.bell()
-        }
-
-        fn ring(&self) {
-            self.memory.ring();
-        }
-    }
-
     /// What came from L2 meanwhile may be old: nobody could know.
     #[test]
     fn what_began_before_a_bump_was_published_is_not_valid_after_it() {
         for times in [1, 2, 3, 20] {
             let memory = Memory::default();
-            let (mut one, other) = (worker(&memory), worker(&memory).into());
-            let racing = Racing { memory: memory.clone(), other, times: times.into() };
+            let (mut one, other) = (worker(&memory), RefCell::new(worker(&memory)));
+            // Another worker bumps something just before one's own cells are written, so many times.
+            let races = || {
+                let mut other = other.borrow_mut();
+                other.bump(bump(B));
+                other.publish(&memory, 5).unwrap();
+            };
+            let hooks = (0..times).map(|_| Box::new(races) as Hook<'_>).collect();
+            let (before_chunk, after_ring) = (RefCell::new(hooks), RefCell::default());
+            let racing = Hooked { memory: memory.clone(), before_chunk, after_ring };
             one.bump(bump(A));
             let cells = one.publish(&racing, 5).unwrap();
-            assert_eq!(racing.times.get(), 0);
-            let other = racing.other.into_inner();
+            assert!(racing.before_chunk.borrow().is_empty());
+            drop(racing);
+            let other = other.into_inner();
             let mut third = worker(&memory);
             assert_eq!(third.validity(&[A], other.epoch()), Validity::Invalid, "{times}");
             assert_eq!(third.validity(&[A], third.epoch()), Validity::Current);

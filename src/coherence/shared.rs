@@ -82,6 +82,47 @@ impl SharedData for Memory {
 }
 
 #[cfg(test)]
+pub(super) type Hook<'a> = Box<dyn FnOnce() + 'a>;
+
+/// Shared data for tests in which others do something in between: of each list the last, then the one
+/// before it.
+#[cfg(test)]
+pub(super) struct Hooked<'a> {
+    pub(super) memory: Memory,
+    /// Before a chunk of cells is written.
+    pub(super) before_chunk: std::cell::RefCell<Vec<Hook<'a>>>,
+    /// After the bell was rung.
+    pub(super) after_ring: std::cell::RefCell<Vec<Hook<'a>>>,
+}
+
+#[cfg(test)]
+impl SharedData for Hooked<'_> {
+    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
+        self.memory.get(name)
+    }
+
+    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
+        if !name.ends_with(b"head")
+            && let Some(hook) = self.before_chunk.borrow_mut().pop()
+        {
+            hook();
+        }
+        self.memory.set(name, value, token)
+    }
+
+    fn bell(&self) -> Option<u64> {
+        self.memory.bell()
+    }
+
+    fn ring(&self) {
+        self.memory.ring();
+        if let Some(hook) = self.after_ring.borrow_mut().pop() {
+            hook();
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     #[cfg(target_arch = "wasm32")]

@@ -87,9 +87,4 @@ impl Flights {
             !matches!(lease::take(shared, hash, queue, false, now_ms), Lease::Theirs(_))
         })
     }
-
-    /// A fetch that nobody waited for has ended.
-    pub fn refreshed(&mut self, hash: u128) {
-        self.note_ended(hash, Ended::Stored);
-    }
 }

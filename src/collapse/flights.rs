@@ -190,11 +190,9 @@ impl Flights {
         }
     }
 
-    /// What was fetched without anybody waiting has ended.
-    pub(super) fn note_ended(&mut self, hash: u128, how: Ended) {
-        if !self.by_key.contains_key(&hash) {
-            self.ended.push((hash, how));
-        }
+    /// A fetch that nobody waited for has ended.
+    pub fn refreshed(&mut self, hash: u128) {
+        self.ended.push((hash, Ended::Stored));
     }
 
     /// Fetches that ended here since this was last asked, with nobody here to go on with them.

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::exchange::{Exchange, Found, Level};
 use super::{Outcome, Worker, elsewhere};
 use crate::collapse::{Alone, Ended, Joined, Ticket};
-use crate::config::Policy;
 use crate::http::cache_status::Forward;
 use crate::http::storable::NotStored;
 use crate::observe::{Collapse, Counter};
@@ -34,6 +33,7 @@ impl Exchange {
         match joined {
             Joined::Leads(ticket) => self.leads = Some(ticket),
             Joined::Follows => {
+                self.leads = None;
                 self.follows = hash;
                 self.waits += 1;
                 worker.counters.count(Counter::Collapse(Collapse::Followed));
@@ -44,6 +44,7 @@ impl Exchange {
 
     /// It waits no more, and asks the origin for itself.
     pub fn goes_alone(&mut self, why: Alone, worker: &mut Worker) {
+        self.leads = None;
         self.waits = MOST_WAITS;
         worker.counters.count(Counter::Collapse(why.into()));
     }
@@ -54,20 +55,9 @@ impl Exchange {
         worker.counters.count(Counter::Collapse(Collapse::TookOver));
     }
 
-    /// Another one leads in its place.
-    pub const fn does_not_lead(&mut self) {
-        self.leads = None;
-    }
-
     /// What it was to fetch is stored already.
     pub fn found_after_all(&mut self, worker: &mut Worker) {
         self.end(Ended::Stored, worker);
-    }
-
-    /// The policy, to look by.
-    #[must_use]
-    pub fn tier(&self) -> Option<Rc<Policy>> {
-        self.policy.tier.is_some().then(|| Rc::clone(&self.policy))
     }
 
     /// What it waits for.

@@ -278,7 +278,7 @@ impl Exchange {
 
     /// The policy it is treated by.
     #[must_use]
-    pub fn policy(&self) -> &Policy {
+    pub const fn policy(&self) -> &Rc<Policy> {
         &self.policy
     }
 

@@ -95,13 +95,15 @@ impl Worker {
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
         let entry = Rc::clone(self.l1.get(key)?);
         let validity = self.generations.validity(entry.tags(), entry.epoch());
-        let known = Rc::clone(&entry);
-        let usable = usable(entry, validity, now_ms);
+        if validity == Validity::Current {
+            return Some(entry);
+        }
+        let usable = usable(Rc::clone(&entry), validity, now_ms);
         match &usable {
             None => {
                 self.l1.remove(key);
             }
-            Some(outdated) if !Rc::ptr_eq(outdated, &known) => {
+            Some(outdated) if !Rc::ptr_eq(outdated, &entry) => {
                 self.l1.insert(Rc::clone(outdated));
             }
             Some(_) => {}

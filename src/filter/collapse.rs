@@ -1,5 +1,7 @@
 //! Requests that wait for what others are fetching: they are answered, or go on, from callbacks of a root only.
 
+use std::rc::Rc;
+
 use super::Module;
 use super::root::Root;
 use super::shared::Shared;
@@ -41,13 +43,24 @@ impl<H: Host> Module<H> {
             return Ok(exchange);
         };
         exchange.joined(hash, joined, &mut self.worker);
+        self.take_place((context, root), exchange, joined, now_ms)
+    }
+
+    /// The request at hand waits, or goes to the origin.
+    fn take_place(
+        &mut self,
+        (context, root): (u32, u32),
+        exchange: Box<Exchange>,
+        joined: Joined,
+        now_ms: u64,
+    ) -> Result<Box<Exchange>, Action> {
         match joined {
             Joined::Follows => {
                 self.streams.insert(context, (root, Stream::Following(exchange)));
                 Err(Action::Pause)
             }
             // Another worker may have stored it between our look and our lease.
-            Joined::Leads(_) if queue.is_some() => {
+            Joined::Leads(_) if self.lease_queue().is_some() => {
                 self.look_again((context, root), exchange, now_ms, true)
             }
             Joined::Leads(_) | Joined::Alone(_) => Ok(exchange),
@@ -62,11 +75,10 @@ impl<H: Host> Module<H> {
         now_ms: u64,
         leads: bool,
     ) -> Result<Box<Exchange>, Action> {
-        self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
+        self.refresh_generations();
         let shared = Shared::new(&self.host, self.bell);
-        let tier = exchange.tier();
-        let alone = self.worker.is_alone;
-        let look = |hash| tier.as_ref()?.tier.as_ref()?.get(&shared, hash, alone, || now_ms);
+        let (policy, alone) = (Rc::clone(exchange.policy()), self.worker.is_alone);
+        let look = |hash| policy.tier.as_ref()?.get(&shared, hash, alone, || now_ms);
         let Some(found) = exchange.look_again(now_ms, look, &mut self.worker) else {
             return Ok(exchange);
         };
@@ -177,11 +189,7 @@ impl<H: Host> Module<H> {
             Ok(exchange) => self.send_on(stream, exchange, now_ms),
             Err(action) => action,
         };
-        if action == Action::Continue
-            && let Err(error) = self.host.resume_request()
-        {
-            self.log_error(&format!("a request cannot go on: {error}"));
-        }
+        self.resume_if(action);
     }
 
     /// The request at hand leads, unless another worker does by now.
@@ -197,15 +205,7 @@ impl<H: Host> Module<H> {
         let (place, limits) = ((&shared, queue), exchange.policy().waiting);
         let flights = &mut self.worker.flights;
         let joined = flights.go_first(place, (ticket, stream.0), now_ms, limits);
-        if joined == Joined::Leads(ticket) {
-            return self.look_again(stream, exchange, now_ms, true);
-        }
-        exchange.does_not_lead();
         exchange.joined(ticket.hash, joined, &mut self.worker);
-        if matches!(joined, Joined::Follows) {
-            self.streams.insert(stream.0, (stream.1, Stream::Following(exchange)));
-            return Err(Action::Pause);
-        }
-        Ok(exchange)
+        self.take_place(stream, exchange, joined, now_ms)
     }
 }

@@ -196,6 +196,11 @@ impl<H: Host> Module<H> {
             FromL2::AskAgain => self.ask(stream, exchange),
             FromL2::Forward => self.forward(stream, exchange),
         };
+        self.resume_if(action);
+    }
+
+    /// Lets the request at hand, which waits, go on if that is what is to be done with it.
+    pub(super) fn resume_if(&self, action: Action) {
         if action == Action::Continue
             && let Err(error) = self.host.resume_request()
         {

@@ -80,18 +80,17 @@ impl Tier {
         let (set, mark) = self.place(hash);
         let now = steps(now_ms());
         let is_it = |slot: &Slot| slot.mark == mark;
-        let seen = self.seen.borrow().get(&set).map(|slots| slots.iter().position(is_it));
-        if alone && seen == Some(None) {
-            return None;
-        }
-        let is_recent = |way: &usize| {
-            let seen = self.seen.borrow();
-            let slot = seen.get(&set).and_then(|slots| slots.get(*way));
-            slot.is_some_and(|slot| slot.age(now) < USE_STEP)
-        };
-        let seen = seen.flatten().filter(is_recent);
-        if let Some(bytes) = seen.and_then(|way| self.value(shared, (set, way), mark)) {
-            return Some(bytes);
+        let seen = self.seen.borrow().get(&set).copied();
+        if let Some(slots) = seen {
+            let slot = slots.iter().enumerate().find(|(_, slot)| is_it(slot));
+            if alone && slot.is_none() {
+                return None;
+            }
+            let recent = slot.filter(|(_, slot)| slot.age(now) < USE_STEP);
+            let value = recent.and_then(|(way, _)| self.value(shared, (set, way), mark));
+            if value.is_some() {
+                return value;
+            }
         }
         let index_name = self.name(set, None);
         let (index, token) = shared.get(&index_name)?;
