@@ -241,7 +241,7 @@ impl Generations {
                 cell.dirty = cell.dirty.max(epoch);
             }
             if unheard && is_certain == 1 {
-                cell.local = epoch;
+                cell.local = cell.local.max(epoch);
             }
         });
         // Only now: whoever follows the new table must find dirty what is not in it.

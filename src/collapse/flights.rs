@@ -251,12 +251,15 @@ impl Flights {
         let mut lost = Vec::new();
         let (held, waiting) = (&mut self.held, &mut self.waiting);
         self.by_key.retain(|hash, flight| {
-            while let Some((context, _)) =
-                flight.followers.pop_front_if(|(_, until_ms)| *until_ms <= now_ms)
-            {
-                *waiting -= 1;
-                held.push_back((context, Alone::Waited));
-            }
+            // Not the first alone: one that led for a while waits for longer than those behind it.
+            flight.followers.retain(|(context, until_ms)| {
+                let waits = *until_ms > now_ms;
+                if !waits {
+                    *waiting -= 1;
+                    held.push_back((*context, Alone::Waited));
+                }
+                waits
+            });
             if flight.leader.is_none() && flight.until_ms <= now_ms {
                 match renewed(*hash).filter(|until_ms| *until_ms > now_ms) {
                     Some(until_ms) => flight.until_ms = until_ms,
@@ -313,5 +316,32 @@ impl Flights {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn nobody_waits_behind_one_that_may_wait_longer() {
+        let (mut flights, limits) =
+            (Flights::default(), Limits { per_key: 9, in_all: 9, wait_ms: 1_000 });
+        let Some(Joined::Leads(first)) = flights.join(7, 1, true, 0, limits) else {
+            panic!("nobody leads")
+        };
+        for context in [2, 3] {
+            assert_eq!(flights.join(7, context, true, 0, limits), Some(Joined::Follows));
+        }
+        // The second leads later, and finds that another worker does.
+        flights.expire(900, |_| None);
+        flights.ended(first, Ended::Lost);
+        let Some((2, Verdict::Leads(ticket))) = flights.next_due() else { panic!("nobody leads") };
+        flights.leave_to_others(ticket, 2, 5_000);
+        flights.expire(1_000, |_| None);
+        assert_eq!(flights.next_held(), Some((3, Verdict::Alone(Alone::Waited))));
+        assert_eq!((flights.next_held(), flights.len()), (None, 1));
     }
 }
