@@ -24,6 +24,7 @@ mod l2_trouble;
 mod metrics;
 mod poisoning;
 mod policy_table;
+mod protection;
 mod purge;
 mod semantics;
 mod tags;

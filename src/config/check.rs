@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::check_routes::{rule, tagging};
 use super::parse::{ConfigError, Removed};
 use super::policy::{
-    CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, Secret, WriteRule,
+    CoherencePolicy, L2Policy, OriginPolicy, Policy, ProtectionPolicy, PurgePolicy, Rule, Secret,
+    WriteRule,
 };
 use super::router::Router;
 use super::schema::{
@@ -96,6 +97,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         normalisers: check.normalisers(&config.vary),
         coherence: check.coherence(&config.coherence),
         waiting: check.waiting(&config.waiting),
+        protection: check.protection(&config.protection),
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
         rules,
@@ -264,6 +266,24 @@ impl Check<'_> {
             per_key: waiting.max_per_key as usize,
             in_all: waiting.max as usize,
             wait_ms: waiting.longest.0,
+        }
+    }
+
+    fn protection(&mut self, protection: &schema::Protection) -> ProtectionPolicy {
+        if protection.max_fetches == 0 {
+            self.fail("protection.max_fetches", "must be more than 0");
+        }
+        if !(1_000..=3_600_000).contains(&protection.retry_after.0) {
+            self.fail("protection.retry_after", "must be between 1s and 1h");
+        }
+        if !(50..=60_000).contains(&protection.probe_interval.0) {
+            self.fail("protection.probe_interval", "must be between 50ms and 60s");
+        }
+        ProtectionPolicy {
+            max_fetches: protection.max_fetches,
+            retry_after_s: protection.retry_after.0.div_ceil(1_000),
+            failures: protection.failures,
+            probe_ms: protection.probe_interval.0,
         }
     }
 

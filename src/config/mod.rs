@@ -13,7 +13,9 @@ pub mod units;
 mod wire;
 
 pub use parse::ConfigError;
-pub use policy::{CoherencePolicy, L2Policy, OriginPolicy, Policy, PurgePolicy, Rule, WriteRule};
+pub use policy::{
+    CoherencePolicy, L2Policy, OriginPolicy, Policy, ProtectionPolicy, PurgePolicy, Rule, WriteRule,
+};
 pub use router::Router;
 pub use schema::{Role, Transport};
 

@@ -64,6 +64,8 @@ pub struct Policy {
     pub coherence: CoherencePolicy,
     /// How much may wait for what others are fetching.
     pub waiting: Limits,
+    /// What is done so that origins are not overwhelmed.
+    pub protection: ProtectionPolicy,
     /// Who may purge, if anybody.
     pub purge: Option<PurgePolicy>,
     /// Tells which tags routes name: what was stored by others may lack some.
@@ -88,6 +90,19 @@ pub struct CoherencePolicy {
     pub guard_ms: u64,
     /// The largest body that is read for tags, in bytes.
     pub max_body: usize,
+}
+
+/// What is done so that origins are not overwhelmed, in a worker.
+#[derive(Clone, Copy, Debug)]
+pub struct ProtectionPolicy {
+    /// Fetches from one origin at the same time.
+    pub max_fetches: u32,
+    /// What a request is told for which there is none, in s.
+    pub retry_after_s: u64,
+    /// Failures in a row from which on it counts as failing; 0 for never.
+    pub failures: u32,
+    /// How often it is asked whether it still does, in ms.
+    pub probe_ms: u64,
 }
 
 /// Who may purge.

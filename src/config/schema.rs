@@ -52,6 +52,8 @@ pub struct Config {
     pub coherence: Coherence,
     /// How requests wait for what others are fetching.
     pub waiting: Waiting,
+    /// What is done so that origins are not overwhelmed.
+    pub protection: Protection,
     /// Who may purge with the method `PURGE`; without it nobody may, and such requests go to the origin.
     pub purge: Option<Purge>,
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
@@ -76,6 +78,7 @@ impl Default for Config {
             targets: vec!["Tiercel-Cache-Control".into(), "CDN-Cache-Control".into()],
             coherence: Coherence::default(),
             waiting: Waiting::default(),
+            protection: Protection::default(),
             purge: None,
             origin: None,
             defaults: Defaults::default(),
@@ -305,6 +308,33 @@ pub struct Waiting {
 impl Default for Waiting {
     fn default() -> Self {
         Self { longest: Millis(10_000), max: 4_096, max_per_key: 2_048 }
+    }
+}
+
+/// What is done so that origins are not overwhelmed (docs/design.md, 11).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Protection {
+    /// Fetches from one origin at the same time, per worker. Beyond it stale responses are served that may
+    /// hide an error, and 503 where there are none. What is known not to be stored is not counted.
+    pub max_fetches: u32,
+    /// What such a 503 says in `Retry-After`: whole seconds.
+    pub retry_after: Millis,
+    /// Failures of an origin in a row (500, 502 to 504, reset, no healthy host) from which on stale responses
+    /// that may hide an error are served without asking it; 0 for never.
+    pub failures: u32,
+    /// How often it is asked all the same, per worker, until it answers as it should.
+    pub probe_interval: Millis,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self {
+            max_fetches: 1_024,
+            retry_after: Millis(1_000),
+            failures: 5,
+            probe_interval: Millis(500),
+        }
     }
 }
 

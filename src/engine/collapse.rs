@@ -44,9 +44,13 @@ impl Exchange {
 
     /// It waits no more, and asks the origin for itself.
     pub fn goes_alone(&mut self, why: Alone, worker: &mut Worker) {
+        self.waits_no_more();
+        worker.counters.count(Counter::Collapse(why.into()));
+    }
+
+    pub(super) const fn waits_no_more(&mut self) {
         self.leads = None;
         self.waits = MOST_WAITS;
-        worker.counters.count(Counter::Collapse(why.into()));
     }
 
     /// It asks the origin in the place of one that brought nothing.
@@ -93,10 +97,7 @@ impl Exchange {
 
     /// Something stale in the place of the error that another request got.
     pub fn stale_for_error(&self, now_ms: u64, worker: &mut Worker) -> Option<Found> {
-        let entry = Rc::clone(self.stored_for_error(worker)?);
-        if !entry.may_hide_an_error(now_ms, self.wanted().stale_if_error) {
-            return None;
-        }
+        let entry = Rc::clone(self.stored_for_error(now_ms, worker)?);
         let outcome = Outcome::StaleIfError;
         worker.counters.count(Counter::Request(outcome));
         Some(Found { entry, level: Level::L1, outcome, refresh: false, now_ms })

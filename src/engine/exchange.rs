@@ -6,6 +6,7 @@ use super::early::draw;
 use super::elsewhere::shared;
 use super::fill::Fill;
 use super::invalidation::Invalidation;
+use super::protection::{Fetch, Origin};
 use super::{Bypass, Outcome, Worker};
 use crate::closed_enum::closed_enum;
 use crate::coherence::{Filling, Tags, Validity};
@@ -129,6 +130,11 @@ pub struct Exchange {
     /// How often it waited for another's, and for what it does or did last.
     pub(super) waits: u8,
     pub(super) follows: u128,
+    /// Where it would go, and while it is there, that it is.
+    pub(super) origin: Option<Rc<Origin>>,
+    pub(super) fetch: Option<Fetch>,
+    /// Whether it is to show whether the origin still fails.
+    pub(super) probes: bool,
 }
 
 impl Exchange {
@@ -222,6 +228,9 @@ impl Exchange {
             leads: None,
             waits: 0,
             follows: 0,
+            origin: None,
+            fetch: None,
+            probes: false,
             has: head.has,
             is_head: head.method == b"HEAD",
             request: block,

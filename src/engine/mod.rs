@@ -8,6 +8,7 @@ mod fill;
 mod freshen;
 mod invalidation;
 mod origin;
+mod protection;
 mod purge;
 mod refresh;
 mod refused;
@@ -16,6 +17,7 @@ mod worker;
 pub use exchange::{Begin, Exchange, Found, FromL2, Level};
 pub use invalidation::Invalidation;
 pub use origin::Respond;
+pub use protection::{Admission, Origins};
 pub use purge::{Purged, purge};
 pub use worker::{Worker, Write};
 
@@ -46,6 +48,8 @@ closed_enum! {
         StaleIfError => "stale_if_error",
         /// Not stored, and the client wanted nothing else.
         OnlyIfCached => "only_if_cached",
+        /// Not stored, and too much is being fetched already.
+        Limited => "limited",
         /// Asked of the origin; the answer may have been stored.
         Miss => "miss",
         /// Passed through.
@@ -61,7 +65,7 @@ impl Outcome {
             Self::L1Hit | Self::SharedHit | Self::L2Hit | Self::Collapsed => "HIT",
             Self::StaleHit | Self::StaleIfError => "STALE",
             Self::Revalidated => "REVALIDATED",
-            Self::OnlyIfCached | Self::Miss => "MISS",
+            Self::OnlyIfCached | Self::Limited | Self::Miss => "MISS",
             Self::Bypass => "BYPASS",
         }
     }

@@ -102,6 +102,7 @@ impl Exchange {
         out: &mut Vec<u8>,
     ) -> Respond {
         let head = ResponseHead::read(fields, &self.policy.targets);
+        self.heard(!is_failure(head.status), now_ms, worker);
         self.tag_by(fields);
         let mut told = Forwarded::new(self.why, head.status);
         if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {
@@ -175,19 +176,19 @@ impl Exchange {
             let (entry, kept) = self.validated(&stored, head, now_ms, worker);
             return Some((entry, Outcome::Revalidated, kept));
         }
-        let error = matches!(head.status, 500 | 502..=504);
-        let hidden = error
-            && self.stored_for_error(worker).is_some()
-            && stored.may_hide_an_error(now_ms, self.wanted().stale_if_error);
+        let hidden = is_failure(head.status) && self.stored_for_error(now_ms, worker).is_some();
         hidden.then_some((stored, Outcome::StaleIfError, false))
     }
 
     /// What is stored, if it may come in the place of an error.
-    pub(super) fn stored_for_error(&self, worker: &Worker) -> Option<&Rc<Entry>> {
+    pub(super) fn stored_for_error(&self, now_ms: u64, worker: &Worker) -> Option<&Rc<Entry>> {
+        let stored = self.stored.as_ref().filter(|_| self.why == Forward::Stale)?;
+        let wanted = self.wanted();
         // Whoever wants to hear the origin hears its errors, too.
-        let wants_origin = self.wanted().no_cache.is_some();
-        let stored = self.stored.as_ref().filter(|stored| worker.may_use(stored));
-        stored.filter(|_| self.why == Forward::Stale && !wants_origin)
+        let may_hide = wanted.no_cache.is_none()
+            && stored.may_hide_an_error(now_ms, wanted.stale_if_error)
+            && worker.may_use(stored);
+        may_hide.then_some(stored)
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -413,6 +414,11 @@ impl Exchange {
             self.end_for(reason, 0, worker);
         }
     }
+}
+
+/// Whether a status says that the origin failed (RFC 5861, 4).
+const fn is_failure(status: u16) -> bool {
+    matches!(status, 500 | 502..=504)
 }
 
 pub(super) fn meta(found: &Storable, status: u16, times: Times) -> Meta {

@@ -24,9 +24,12 @@ impl Exchange {
         worker: &mut Worker,
     ) -> Option<Vec<u8>> {
         let hash = entry.key().hash();
-        if worker.refreshing.len() >= MOST || !worker.refreshing.insert(hash) {
+        // One that is to show whether the origin still fails does not wait for one that gets no answer.
+        let known = worker.refreshing.contains(&hash) && !self.probes;
+        if known || worker.refreshing.len() >= MOST || !self.admit_refresh(now_ms, worker) {
             return None;
         }
+        worker.refreshing.insert(hash);
         self.stored = Some(Rc::clone(entry));
         self.refreshes = Some(hash);
         self.why = Forward::Stale;
@@ -58,6 +61,13 @@ impl Exchange {
             }
         }
         Some(out.to_block().into())
+    }
+
+    /// The origin did not answer.
+    pub fn unanswered(mut self, now_ms: u64, worker: &mut Worker) {
+        self.refreshed(worker);
+        self.heard(false, now_ms, worker);
+        self.abandon(worker);
     }
 
     /// The fetch has ended, one way or another.

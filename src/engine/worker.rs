@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use hashbrown::HashSet;
 
+use super::protection::Origins;
 use super::refused::Refused;
 use crate::coherence::{Bump, Generations, Tag, Validity};
 use crate::collapse::Flights;
@@ -48,6 +49,8 @@ pub struct Worker {
     pub(super) random: fastrand::Rng,
     /// Who waits for whose fetch.
     pub flights: Flights,
+    /// How the origins fare.
+    pub(super) origins: Origins,
     /// Whose responses are not for storing.
     pub(super) refused: Refused,
     /// The normalised path of the request at hand.
@@ -74,6 +77,7 @@ impl Worker {
             generations: Generations::default(),
             random: fastrand::Rng::with_seed(seed),
             flights: Flights::default(),
+            origins: Origins::default(),
             refused: Refused::default(),
             path: Vec::new(),
             key: Vec::new(),

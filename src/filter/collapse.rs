@@ -186,7 +186,7 @@ impl<H: Host> Module<H> {
             Verdict::Leads(ticket) => self.lead(stream, exchange, ticket, now_ms),
         };
         let action = match next {
-            Ok(exchange) => self.send_on(stream, exchange, now_ms),
+            Ok(exchange) => self.fetch(stream, exchange, now_ms),
             Err(action) => action,
         };
         self.resume_if(action);

@@ -1,5 +1,7 @@
 //! Fetches that no client waits for: a stale response was served, and is fetched again meanwhile.
 
+use std::rc::Rc;
+
 use super::Module;
 use crate::engine::{Exchange, Found};
 use crate::host::{Buffer, FieldMap, Host};
@@ -9,18 +11,20 @@ use crate::observe::Histogram;
 impl<H: Host> Module<H> {
     /// Starts to fetch again what was just served.
     pub(super) fn refresh(&mut self, root: u32, mut exchange: Box<Exchange>, found: &Found) {
+        let (policy, now_ms) = (Rc::clone(exchange.policy()), found.now_ms);
+        let Some(origin) = &policy.origin else { return };
+        exchange.goes_to(Some(origin.cluster.as_bytes()), &mut self.worker);
         let hash = found.entry.key().hash();
-        if !self.may_refresh(hash, found.now_ms) {
+        if !exchange.probes() && !self.may_refresh(hash, now_ms) {
             return;
         }
-        let head = exchange.refresh(&found.entry, found.now_ms, &mut self.worker);
-        let (Some(head), Some(origin)) = (head, exchange.policy().origin.as_ref()) else { return };
-        match self.host.call(&origin.cluster, &head, b"", origin.timeout_ms) {
-            Ok(token) => {
-                self.refreshes.insert(token, (root, exchange));
-            }
+        let head = exchange.refresh(&found.entry, now_ms, &mut self.worker);
+        let Some(head) = head else { return };
+        if let Ok(token) = self.host.call(&origin.cluster, &head, b"", origin.timeout_ms) {
+            self.refreshes.insert(token, (root, exchange));
+        } else {
             // No healthy host, say: the next request tries again.
-            Err(_) => exchange.refreshed(&mut self.worker),
+            exchange.unanswered(now_ms, &mut self.worker);
         }
     }
 
@@ -32,10 +36,10 @@ impl<H: Host> Module<H> {
         has_head: bool,
         body_len: usize,
     ) {
-        exchange.refreshed(&mut self.worker);
         let block = has_head.then(|| self.host.fields(FieldMap::Call).ok()).flatten();
-        let Some(block) = block else { return exchange.abandon(&mut self.worker) };
         let now_ms = self.host.now_ms();
+        let Some(block) = block else { return exchange.unanswered(now_ms, &mut self.worker) };
+        exchange.refreshed(&mut self.worker);
         self.refresh_generations();
         let (fields, ended) = (Fields::new(&block), body_len == 0);
         exchange.respond(fields, ended, now_ms, &mut self.worker, &mut Vec::new());
@@ -53,6 +57,6 @@ impl<H: Host> Module<H> {
     pub(super) fn expire_refreshes(&mut self, now_ms: u64) {
         let worker = &mut self.worker;
         let late = self.refreshes.extract_if(|_, (_, exchange)| exchange.is_overdue(now_ms));
-        late.for_each(|(_, (_, exchange))| exchange.refreshed(worker));
+        late.for_each(|(_, (_, exchange))| exchange.unanswered(now_ms, worker));
     }
 }

@@ -154,6 +154,19 @@ impl Reply {
         host.respond(504, &self.block, b"")
     }
 
+    /// Tells the client to come again later: too much is being fetched already.
+    pub(super) fn limited(&mut self, host: &impl Host, policy: &Policy) -> HostResult<()> {
+        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
+        let detail = Some(Outcome::Limited.as_str());
+        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        self.block.clear();
+        let mut digits = itoa::Buffer::new();
+        let later = digits.format(policy.protection.retry_after_s).as_bytes();
+        let own = [(&b"cache-status"[..], &self.status[..]), (b"retry-after", later)];
+        Fields::default().write_with(own.into_iter(), &mut self.block);
+        host.respond(503, &self.block, b"")
+    }
+
     /// Makes a 304 of the origin's response at hand, whose body is then taken out.
     pub(super) fn not_modified(host: &impl Host) -> HostResult<()> {
         host.set_field(FieldMap::Response, b":status", b"304")?;

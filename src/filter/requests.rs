@@ -9,7 +9,7 @@ use super::shared::Shared;
 use super::stream::Stream;
 use super::tunnel;
 use crate::config::Role;
-use crate::engine::{self, Begin, Exchange, Found, FromL2, Outcome};
+use crate::engine::{self, Admission, Begin, Exchange, Found, FromL2, Outcome};
 use crate::host::{Action, Buffer, FieldMap, Host};
 use crate::http::fields::Fields;
 use crate::l2::L2Error;
@@ -121,7 +121,7 @@ impl<H: Host> Module<H> {
     pub(super) fn forward(
         &mut self,
         (context, root): (u32, u32),
-        exchange: Box<Exchange>,
+        mut exchange: Box<Exchange>,
     ) -> Action {
         if exchange.must_not_forward() {
             self.worker.counters.count(Counter::Request(Outcome::OnlyIfCached));
@@ -131,9 +131,40 @@ impl<H: Host> Module<H> {
             }
         }
         let now_ms = self.host.now_ms();
+        let name = self.host.cluster().ok();
+        exchange.goes_to(name.as_deref(), &mut self.worker);
+        if let Some(found) = exchange.spares_origin(now_ms, &mut self.worker) {
+            return self.serve((context, root), exchange, &found);
+        }
         match self.join((context, root), exchange, now_ms) {
-            Ok(exchange) => self.send_on((context, root), exchange, now_ms),
+            Ok(exchange) => self.fetch((context, root), exchange, now_ms),
             Err(action) => action,
+        }
+    }
+
+    /// Sends the request at hand on to the origin, unless that has enough to do.
+    pub(super) fn fetch(
+        &mut self,
+        stream: (u32, u32),
+        mut exchange: Box<Exchange>,
+        now_ms: u64,
+    ) -> Action {
+        match exchange.admit(now_ms, &mut self.worker) {
+            Admission::Fetch => self.send_on(stream, exchange, now_ms),
+            Admission::Stale(found) => {
+                exchange.refused(&mut self.worker);
+                self.serve(stream, exchange, &found)
+            }
+            Admission::Refused => {
+                exchange.refused(&mut self.worker);
+                match self.reply.limited(&self.host, exchange.policy()) {
+                    Ok(()) => Action::Pause,
+                    Err(error) => {
+                        self.log_error(&format!("a 503 cannot be sent: {error}"));
+                        self.send_on(stream, exchange, now_ms)
+                    }
+                }
+            }
         }
     }
 
@@ -221,7 +252,7 @@ impl<H: Host> Module<H> {
             Ok(next) => self.streams.extend(next.map(|stream| (context, (root, stream)))),
             Err(error) => {
                 self.log_error(&format!("a hit cannot be sent: {error}"));
-                return self.forward((context, root), exchange);
+                return self.send_on((context, root), exchange, now_ms);
             }
         }
         if found.refresh {

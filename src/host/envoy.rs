@@ -132,6 +132,12 @@ fn take(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> HostResult<Vec<u8
     Ok(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(data, len)) }.into_vec())
 }
 
+/// What the host knows under a path, whose parts are separated by zeros.
+fn property(path: &[u8]) -> HostResult<Vec<u8>> {
+    // SAFETY: as of every call below.
+    take(|data, len| unsafe { proxy_get_property(path.as_ptr(), path.len(), data, len) })
+}
+
 /// Runs a call that hands a number over.
 fn number(call: impl FnOnce(*mut u32) -> u32) -> HostResult<u32> {
     let mut number = 0;
@@ -209,14 +215,16 @@ impl Host for Envoy {
 
     fn has_ended(&self) -> bool {
         // Only a request that is complete has a duration.
-        const PATH: &[u8] = b"request\0duration";
-        take(|data, len| unsafe { proxy_get_property(PATH.as_ptr(), PATH.len(), data, len) })
-            .is_ok()
+        property(b"request\0duration").is_ok()
     }
 
     fn source(&self) -> HostResult<Vec<u8>> {
-        const PATH: &[u8] = b"source\0address";
-        take(|data, len| unsafe { proxy_get_property(PATH.as_ptr(), PATH.len(), data, len) })
+        property(b"source\0address")
+    }
+
+    fn cluster(&self) -> HostResult<Vec<u8>> {
+        // Known by its route before there is a connection to it.
+        property(b"xds\0cluster_name")
     }
 
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {

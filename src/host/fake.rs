@@ -93,6 +93,10 @@ impl Host for Rc<Fake> {
         Ok(b"127.0.0.1:1".to_vec())
     }
 
+    fn cluster(&self) -> HostResult<Vec<u8>> {
+        Ok(b"origin".to_vec())
+    }
+
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>> {
         let buffers = self.buffers.borrow();
         let bytes = buffers.get(&buffer).ok_or(HostError::NotFound)?;

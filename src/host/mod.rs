@@ -106,6 +106,8 @@ pub trait Host {
     fn remove_field(&self, map: FieldMap, name: &[u8]) -> HostResult<()>;
     /// The address of the request's client, with its port.
     fn source(&self) -> HostResult<Vec<u8>>;
+    /// The cluster that the request at hand is routed to.
+    fn cluster(&self) -> HostResult<Vec<u8>>;
     /// Up to `max` bytes of a buffer, from its start.
     fn buffer(&self, buffer: Buffer, max: usize) -> HostResult<Vec<u8>>;
     /// Takes the `len` bytes of a chunk out of a buffer.

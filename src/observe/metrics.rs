@@ -115,6 +115,24 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// What is done to protect the origin.
+    pub enum Protection {
+        /// It fails: stale responses are preferred.
+        Opened => "opened",
+        /// It no longer does.
+        Closed => "closed",
+        /// A stale response was served unasked, for it fails.
+        Spared => "spared",
+        /// It was asked whether it still does.
+        Probed => "probed",
+        /// A stale response was served, for too much is being fetched.
+        LimitStale => "limit_stale",
+        /// There was none to serve: 503.
+        Limit => "limit",
+    }
+}
+
 impl From<Alone> for Collapse {
     fn from(alone: Alone) -> Self {
         match alone {
@@ -185,6 +203,8 @@ pub enum Counter {
     Purge(Purged),
     /// Requests that wait for others.
     Collapse(Collapse),
+    /// The origin is protected.
+    Protection(Protection),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -213,6 +233,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     family!(Coherence, Coherence, "coherence.event");
     family!(Purge, Purged, "purges.result");
     family!(Collapse, Collapse, "collapse.event");
+    family!(Protection, Protection, "protection.event");
 }
 
 impl Counter {
@@ -256,8 +277,12 @@ impl Counter {
         if let Self::Purge(value) = self {
             return start + value.index();
         }
-        let Self::Collapse(value) = self else { return 0 };
-        start + Purged::ALL.len() + value.index()
+        start += Purged::ALL.len();
+        if let Self::Collapse(value) = self {
+            return start + value.index();
+        }
+        let Self::Protection(value) = self else { return 0 };
+        start + Collapse::ALL.len() + value.index()
     }
 }
 
@@ -269,7 +294,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Collapse(Collapse::TookOver).index() + 1] }
+        Self { pending: vec![0; Counter::Protection(Protection::Limit).index() + 1] }
     }
 }
 
@@ -319,7 +344,7 @@ mod tests {
         names.dedup();
         assert_eq!(
             (names.len(), place),
-            (place, Counter::Collapse(Collapse::TookOver).index() + 1)
+            (place, Counter::Protection(Protection::Limit).index() + 1)
         );
     }
 

@@ -3,5 +3,6 @@
 mod metrics;
 
 pub use metrics::{
-    Coherence, Collapse, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup, L2Store,
+    Coherence, Collapse, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup,
+    L2Store, Protection,
 };

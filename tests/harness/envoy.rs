@@ -169,6 +169,19 @@ impl Builder {
         self
     }
 
+    /// The longest that Envoy waits for the origin: `0.5s`.
+    pub fn route_timeout(self, timeout: &str) -> Self {
+        self.envoy(|config| {
+            let listeners = config["static_resources"]["listeners"].as_array_mut();
+            let public = listeners.into_iter().flatten().find(|l| l["name"] == "public");
+            let filters = &mut public.expect("a public listener")["filter_chains"][0]["filters"];
+            let hosts = &mut filters[0]["typed_config"]["route_config"]["virtual_hosts"];
+            for route in hosts[0]["routes"].as_array_mut().expect("routes") {
+                route["route"]["timeout"] = timeout.into();
+            }
+        })
+    }
+
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self

@@ -26,6 +26,7 @@ struct Shared {
     asked: Vec<Asked>,
     /// Answers to this method are made, and not sent yet.
     held: Option<&'static str>,
+    hangs: bool,
 }
 
 impl Asked {
@@ -40,7 +41,8 @@ impl Script {
     pub fn start(answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("a port").port();
-        let shared = Shared { answer: Box::new(answer), asked: Vec::new(), held: None };
+        let shared =
+            Shared { answer: Box::new(answer), asked: Vec::new(), held: None, hangs: false };
         let shared = Arc::new((Mutex::new(shared), Condvar::new()));
         let of_threads = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -61,6 +63,11 @@ impl Script {
     pub fn hold(&self, method: Option<&'static str>) {
         lock(&self.shared.0).held = method;
         self.shared.1.notify_all();
+    }
+
+    /// From now on gives no answer at all, or does again; what was asked meanwhile never gets one.
+    pub fn hang(&self, hangs: bool) {
+        lock(&self.shared.0).hangs = hangs;
     }
 
     /// What was asked since the last time, in order.
@@ -92,6 +99,12 @@ fn serve(stream: &TcpStream, (shared, released): &(Mutex<Shared>, Condvar)) -> O
         let asked = read_request(&mut reader)?;
         let mut shared = lock(shared);
         shared.asked.push(asked.clone());
+        if shared.hangs {
+            drop(shared);
+            // Until the other side has enough of it.
+            let _ = reader.read(&mut [0]);
+            return None;
+        }
         let answer = (shared.answer)(&asked)?;
         let held = |shared: &mut Shared| shared.held == Some(asked.method.as_str());
         drop(released.wait_while(shared, held).unwrap_or_else(PoisonError::into_inner));
