@@ -12,7 +12,7 @@ use tiercel::http::key::{Key, KeyRules, write_key};
 use tiercel::http::percent::normalise;
 use tiercel::http::query::QueryRule;
 use tiercel::http::request::RequestHead;
-use tiercel::l1::{EntryStore, Stored as _};
+use tiercel::l1::{Store, Stored as _};
 use tiercel::l2::resp::{command, next_reply};
 
 const BODY: usize = 4 << 10;
@@ -82,7 +82,7 @@ fn keys(c: &mut Criterion) {
 fn store(c: &mut Criterion) {
     let body = json(BODY);
     let fresh = || {
-        let mut store = EntryStore::new(ENTRIES * entry(0, &body).weight(), 1);
+        let mut store = Store::new(ENTRIES * entry(0, &body).weight(), 1);
         for n in 0..ENTRIES {
             store.insert(entry(n, &body));
         }

@@ -22,6 +22,7 @@ mod l2_direct;
 mod l2_hits;
 mod l2_trouble;
 mod metrics;
+mod negative;
 mod poisoning;
 mod policy_table;
 mod protection;

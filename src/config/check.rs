@@ -67,6 +67,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     Policy {
         role: config.role.unwrap_or(Role::Cache),
         l1_budget: check.bytes("l1.budget", config.l1.budget),
+        negative_budget: check.bytes("l1.negative_budget", config.l1.negative_budget),
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
         tier: check.tier(&config.shared),

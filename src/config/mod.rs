@@ -6,6 +6,7 @@ mod parse;
 mod policy;
 mod router;
 pub mod schema;
+mod schema_origin;
 mod schema_routes;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,8 @@ pub struct Policy {
     pub role: Role,
     /// Bytes per worker for L1.
     pub l1_budget: usize,
+    /// Bytes per worker for negative answers.
+    pub negative_budget: usize,
     /// The largest entry kept in L1, in bytes.
     pub l1_max_entry: usize,
     /// Bytes per worker for responses being copied.

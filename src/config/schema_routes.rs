@@ -73,7 +73,7 @@ pub struct Negative {
 
 impl Default for Negative {
     fn default() -> Self {
-        Self { ttl: Millis(60_000), statuses: vec![404] }
+        Self { ttl: Millis(60_000), statuses: vec![404, 410] }
     }
 }
 

@@ -156,7 +156,7 @@ fn routes_inherit_the_defaults() {
     assert_eq!(a.lifetime.ttl_ms, Some(300_000));
     assert_eq!(
         (a.lifetime.negative_ttl_ms, &a.lifetime.negative_statuses[..]),
-        (9_000, &[404][..])
+        (9_000, &[404, 410][..])
     );
     assert_eq!((a.stale_if_error_s, a.stale_while_revalidate_s), (120, 3));
     let b = &policy.rule(b"HEAD", b"/b", b"").store;

@@ -11,7 +11,7 @@ use crate::collapse::Flights;
 use crate::entry::Entry;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
-use crate::l1::EntryStore;
+use crate::l1::Entries;
 use crate::observe::Counters;
 
 /// A change for L2.
@@ -28,7 +28,7 @@ pub enum Write {
 #[derive(Debug)]
 pub struct Worker {
     /// L1.
-    pub l1: EntryStore,
+    pub l1: Entries,
     /// Counts not yet handed over.
     pub counters: Counters,
     /// Bytes of responses being copied.
@@ -66,7 +66,7 @@ impl Worker {
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self {
-            l1: EntryStore::new(0, seed),
+            l1: Entries::new(seed),
             counters: Counters::default(),
             filling: 0,
             outbox: Vec::new(),

@@ -229,6 +229,12 @@ impl Entry {
         now_ms < self.meta.fresh_until_ms && !self.is_from_future(now_ms)
     }
 
+    /// Whether it says that there is nothing.
+    #[must_use]
+    pub const fn is_negative(&self) -> bool {
+        self.meta.status >= 400 && !self.meta.variants
+    }
+
     /// Milliseconds of freshness left; negative when stale.
     fn left_ms(&self, now_ms: u64) -> i64 {
         let until_ms = self.meta.fresh_until_ms;

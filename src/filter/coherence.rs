@@ -72,7 +72,8 @@ impl<H: Host> Module<H> {
         for entry in shares.iter().filter(|entry| entry.len() <= tier.max_entry()) {
             let stamp = Stamp { incarnation: policy.tagging, number: entry.epoch() };
             let bytes = encode_unsealed(entry, stamp, usize::MAX);
-            tier.put(&shared, entry.key().hash(), bytes, entry.useful_until_ms(), now_ms);
+            let how = (entry.is_negative(), entry.useful_until_ms());
+            tier.put(&shared, entry.key().hash(), bytes, how, now_ms);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Hands counts over to the host.
 
 use crate::host::{Host, MetricKind};
-use crate::l1::EntryStore;
+use crate::l1::Entries;
 use crate::observe::{Counters, Gauge, Histogram};
 
 /// The host's numbers of our metrics, and what gauges were last told.
@@ -34,7 +34,7 @@ impl Meters {
     }
 
     /// Hands over what was counted since the last time.
-    pub(super) fn flush(&mut self, host: &impl Host, counters: &mut Counters, l1: &EntryStore) {
+    pub(super) fn flush(&mut self, host: &impl Host, counters: &mut Counters, l1: &Entries) {
         for (place, count) in counters.take() {
             if let Some(Some(metric)) = self.counters.get(place) {
                 // The host knows the metric: it gave us its number.
@@ -48,7 +48,8 @@ impl Meters {
         }
         for (gauge, (metric, told)) in Gauge::ALL.iter().zip(&mut self.gauges) {
             let value = match gauge {
-                Gauge::L1Bytes => l1.weight() as u64,
+                Gauge::L1Bytes => l1.weights().0 as u64,
+                Gauge::L1NegativeBytes => l1.weights().1 as u64,
                 Gauge::L1Entries => l1.len() as u64,
                 Gauge::VmMemoryBytes => host.memory_bytes(),
             };

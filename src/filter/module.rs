@@ -204,8 +204,10 @@ impl<H: Host> Module<H> {
     /// The filters of a VM share one L1: it is as large as the largest of them wants it.
     fn set_l1_budget(&mut self) {
         let policies = self.roots.values().filter_map(|root| root.policy.as_ref());
-        let budgets = policies.filter(|p| p.role == Role::Cache).map(|p| p.l1_budget);
-        self.worker.l1.set_budget(budgets.max().unwrap_or(0));
+        let budgets = policies
+            .filter(|p| p.role == Role::Cache && p.l1_budget > 0)
+            .fold((0, 0), |(a, b), p| (a.max(p.l1_budget), b.max(p.negative_budget)));
+        self.worker.l1.set_budgets(budgets.0, budgets.1);
     }
 
     /// Makes the L2 calls that are due. `root` must be the context at hand.

@@ -1,11 +1,13 @@
 //! L1: what a worker answers from its own memory, or from that of its process.
 
+mod entries;
 mod share;
 mod shared;
 mod sketch;
 mod slots;
 mod store;
 
+pub use entries::Entries;
 pub use shared::{Tier, WAYS};
 pub use sketch::Sketch;
 pub use store::{Store, Stored};
@@ -28,9 +30,7 @@ const ENTRY_OVERHEAD: usize = 276;
 #[cfg(target_arch = "wasm32")]
 const _: () = assert!(2 * size_of::<usize>() + size_of::<Entry>() <= 120);
 
-/// L1's store: shared ownership, because a hit or a pending write may outlive an eviction.
-pub type EntryStore = Store<Rc<Entry>>;
-
+/// Shared ownership, because a hit or a pending write may outlive an eviction.
 impl Stored for Rc<Entry> {
     fn key(&self) -> &[u8] {
         Entry::key(self).as_bytes()

@@ -20,6 +20,8 @@ const SLOT: usize = 16;
 /// cost more than the hit.
 const USE_STEP: u32 = 512;
 
+/// The slot of a set that negative answers compete for.
+const NEGATIVE: usize = 0;
 /// Bytes of the mark behind a value.
 const MARK: usize = 8;
 
@@ -124,13 +126,14 @@ impl Tier {
     }
 
     /// Puts the entry for a key with this hash into a slot: the one it has, a free one, one whose entry is
-    /// of no use any more, or the one that was not used for longest. Whether it is there now.
+    /// of no use any more, or the one that was not used for longest; of negative answers there is one in a
+    /// set. Whether it is there now.
     pub fn put(
         &self,
         shared: &impl SharedData,
         hash: u128,
         mut bytes: Vec<u8>,
-        until_ms: u64,
+        (negative, until_ms): (bool, u64),
         now_ms: u64,
     ) -> bool {
         if bytes.len() > self.max_entry() {
@@ -152,7 +155,9 @@ impl Tier {
                 };
                 (class, u32::MAX - slot.age(now))
             };
-            let ways = slots.iter().enumerate();
+            let is_for_it =
+                |(way, slot): &(usize, &Slot)| !negative || *way == NEGATIVE || slot.mark == mark;
+            let ways = slots.iter().enumerate().filter(is_for_it);
             let Some(way) = ways.min_by_key(|(_, slot)| rank(slot)).map(|(way, _)| way) else {
                 return false;
             };
@@ -243,13 +248,13 @@ mod tests {
     fn what_is_put_is_got() {
         let (tier, shared) = (tier(), Memory::default());
         assert_eq!(tier.get(&shared, hash(1), false, || 0), None);
-        assert!(tier.put(&shared, hash(1), b"one".to_vec(), 10_000, 0));
-        assert!(tier.put(&shared, hash(2), b"two".to_vec(), 10_000, 0));
-        assert!(tier.put(&shared, hash(1), b"newer".to_vec(), 10_000, 0));
+        assert!(tier.put(&shared, hash(1), b"one".to_vec(), (false, 10_000), 0));
+        assert!(tier.put(&shared, hash(2), b"two".to_vec(), (false, 10_000), 0));
+        assert!(tier.put(&shared, hash(1), b"newer".to_vec(), (false, 10_000), 0));
         assert_eq!(tier.get(&shared, hash(1), false, || 0).as_deref(), Some(&b"newer"[..]));
         assert_eq!(tier.get(&shared, hash(2), false, || 0).as_deref(), Some(&b"two"[..]));
         assert_eq!(tier.get(&shared, hash(3), false, || 0), None);
-        assert!(!tier.put(&shared, hash(3), [0; 93].to_vec(), 10_000, 0));
+        assert!(!tier.put(&shared, hash(3), [0; 93].to_vec(), (false, 10_000), 0));
         assert!(Tier::new(799, 100).is_none() && Tier::new(0, 0).is_none());
     }
 
@@ -259,15 +264,31 @@ mod tests {
         let has = |n, now_ms| tier.get(&shared, hash(n), false, || now_ms).is_some();
         for n in 0..8 {
             let until_ms = if n == 5 { 50_000 } else { 900_000 };
-            assert!(tier.put(&shared, hash(n), b"x".to_vec(), until_ms, n * 1_000));
+            assert!(tier.put(&shared, hash(n), b"x".to_vec(), (false, until_ms), n * 1_000));
         }
         // The oldest is used again.
         assert!(has(0, 60_000));
-        assert!(tier.put(&shared, hash(8), b"x".to_vec(), 900_000, 61_000));
+        assert!(tier.put(&shared, hash(8), b"x".to_vec(), (false, 900_000), 61_000));
         assert!(!has(5, 61_000), "of no use any more");
-        assert!(tier.put(&shared, hash(9), b"x".to_vec(), 900_000, 62_000));
+        assert!(tier.put(&shared, hash(9), b"x".to_vec(), (false, 900_000), 62_000));
         assert!(has(0, 62_000) && !has(1, 62_000), "not used for longest");
         assert!(has(8, 62_000) && has(9, 62_000));
+    }
+
+    #[test]
+    fn negative_answers_leave_the_rest_alone() {
+        let (tier, shared) = (tier(), Memory::default());
+        let has = |n| tier.get(&shared, hash(n), false, || 0).is_some();
+        (0..8)
+            .for_each(|n| assert!(tier.put(&shared, hash(n), b"x".to_vec(), (false, 900_000), n)));
+        for n in 100..200 {
+            assert!(tier.put(&shared, hash(n), b"-".to_vec(), (true, 900_000), n) && has(n));
+        }
+        assert_eq!((0..200).filter(|n| has(*n)).count(), 8);
+        assert!((1..8).all(has) && has(199));
+        // What was there before turns out to be gone, and takes nobody's place.
+        assert!(tier.put(&shared, hash(3), b"-".to_vec(), (true, 900_000), 300));
+        assert!((1..8).all(has) && has(199));
     }
 
     #[test]
@@ -275,7 +296,13 @@ mod tests {
         for start_ms in [0, 16 * u64::from(u32::MAX) - 1_000] {
             let (tier, shared) = (tier(), Memory::default());
             for n in 0..100 {
-                assert!(tier.put(&shared, hash(n), b"x".to_vec(), u64::MAX, start_ms + n * 16));
+                assert!(tier.put(
+                    &shared,
+                    hash(n),
+                    b"x".to_vec(),
+                    (false, u64::MAX),
+                    start_ms + n * 16
+                ));
             }
             for n in 0..100 {
                 let kept = tier.get(&shared, hash(n), false, || start_ms + 2_000).is_some();
@@ -285,7 +312,7 @@ mod tests {
         let (tier, shared) = (tier(), Memory::default());
         for n in 0..=8 {
             let now_ms = if n == 0 { 50_000 } else { 20_000 + n * 16 };
-            assert!(tier.put(&shared, hash(n), b"x".to_vec(), u64::MAX, now_ms));
+            assert!(tier.put(&shared, hash(n), b"x".to_vec(), (false, u64::MAX), now_ms));
         }
         let has = |n| tier.get(&shared, hash(n), false, || 20_500).is_some();
         assert!(has(0) && !has(1) && has(2));
@@ -294,7 +321,7 @@ mod tests {
     #[test]
     fn a_lost_race_costs_a_place_and_mixes_nothing() {
         let (tier, shared) = (tier(), Memory::default());
-        assert!(tier.put(&shared, hash(1), b"one".to_vec(), 10_000, 0));
+        assert!(tier.put(&shared, hash(1), b"one".to_vec(), (false, 10_000), 0));
         // Somebody takes the slot in the index, and has not written yet.
         let index = tier.name(0, None);
         let (bytes, token) = shared.get(&index).unwrap();
@@ -305,14 +332,14 @@ mod tests {
         assert_eq!(tier.get(&shared, 77, false, || 0), None);
         assert!(shared.set(&index, b"nonsense", 0));
         assert_eq!(tier.get(&shared, 77, false, || 0), None);
-        assert!(tier.put(&shared, 77, b"two".to_vec(), 10_000, 0));
+        assert!(tier.put(&shared, 77, b"two".to_vec(), (false, 10_000), 0));
         assert_eq!(tier.get(&shared, 77, false, || 0).as_deref(), Some(&b"two"[..]));
     }
 
     #[test]
     fn a_worker_that_has_seen_it_looks_there_first_and_finds_it_wherever_it_is() {
         let (one, other, shared) = (tier(), tier(), Memory::default());
-        assert!(one.put(&shared, hash(0), b"a".to_vec(), u64::MAX, 0));
+        assert!(one.put(&shared, hash(0), b"a".to_vec(), (false, u64::MAX), 0));
         assert!(one.get(&shared, hash(0), false, || 0).is_some());
         // Without an index it knows where to look, for as long as its use need not be told.
         let index = one.name(0, None);
@@ -327,10 +354,10 @@ mod tests {
         assert!(shared.set(&index, &text, 0));
         // Others take its place, and put it elsewhere.
         for n in 1..=8 {
-            assert!(other.put(&shared, hash(n), b"b".to_vec(), u64::MAX, n * 16));
+            assert!(other.put(&shared, hash(n), b"b".to_vec(), (false, u64::MAX), n * 16));
         }
         assert_eq!(one.get(&shared, hash(0), false, || 200), None);
-        assert!(other.put(&shared, hash(0), b"c".to_vec(), u64::MAX, 400));
+        assert!(other.put(&shared, hash(0), b"c".to_vec(), (false, u64::MAX), 400));
         assert_eq!(one.get(&shared, hash(0), false, || 400).as_deref(), Some(&b"c"[..]));
         assert!(one.get(&shared, hash(8), false, || 400).is_some());
     }
@@ -340,7 +367,7 @@ mod tests {
         let (tier, shared) = (Tier::new(6_400, 100).unwrap(), Memory::default());
         for n in 0..2_000_u64 {
             let hash = u128::from(n) << 96 | hash(n);
-            assert!(tier.put(&shared, hash, [0; 92].to_vec(), 10_000, n));
+            assert!(tier.put(&shared, hash, [0; 92].to_vec(), (false, 10_000), n));
         }
         assert_eq!((shared.len(), shared.bytes()), (8 + 64, 8 * SLOT * WAYS + 6_400));
     }

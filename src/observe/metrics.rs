@@ -149,6 +149,8 @@ closed_enum! {
     pub enum Gauge {
         /// Bytes charged to the L1 budgets.
         L1Bytes => "l1_bytes",
+        /// Bytes charged to those of negative answers.
+        L1NegativeBytes => "l1_negative_bytes",
         /// Entries in L1.
         L1Entries => "l1_entries",
         /// Linear memory of the VMs.

@@ -42,7 +42,7 @@ pub(crate) fn policy() -> Rc<Policy> {
 
 pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     let mut worker = Worker::new(1);
-    worker.l1.set_budget(1 << 14);
+    worker.l1.set_budgets(1 << 14, 1 << 14);
     let received_ms = RECEIVED_S * 1000;
     let mut judgement = Judgement::default();
     let Begin::Miss(mut exchange) = begin(&case.first, received_ms, policy, &mut worker) else {
