@@ -13,6 +13,7 @@ mod collapse;
 mod concurrency;
 mod configuration;
 mod cookies;
+mod detached;
 mod early;
 mod fields;
 mod freshness;

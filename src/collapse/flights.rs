@@ -162,6 +162,14 @@ impl Flights {
         }
     }
 
+    /// What the request with this ticket leads is fetched on its behalf: it waits for it as others may.
+    pub fn wait_for_own(&mut self, ticket: Ticket, context: u32) -> bool {
+        let Some(flight) = self.led_by(ticket) else { return false };
+        flight.followers.push_front((context, flight.until_ms));
+        self.waiting += 1;
+        true
+    }
+
     /// Whether the fetch with this ticket leads.
     #[cfg(test)]
     pub(super) fn is_led_by(&self, ticket: Ticket) -> bool {

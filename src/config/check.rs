@@ -10,7 +10,8 @@ use super::policy::{
 };
 use super::router::Router;
 use super::schema::{
-    self, Authorization, Collapse, Config, Cookies, RequestDirectives, Role, Transport, Unmatched,
+    self, Authorization, Collapse, Config, Cookies, Fetch, RequestDirectives, Role, Transport,
+    Unmatched,
 };
 use super::units::{ByteSize, Millis};
 use crate::collapse::Limits;
@@ -59,6 +60,14 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         let writes = check.writes(&path, route);
         let tags = check.templates(&format!("{path}.tags"), route, &route.tags, false);
         rules.push(Rc::new(Rule { tags, writes, ..rule(route, &config.defaults) }));
+    }
+    let routes = config.routes.iter().enumerate();
+    let mut all = vec![("defaults".to_owned(), Some(defaults.fetch))];
+    all.extend(routes.map(|(index, route)| (format!("routes[{index}]"), route.fetch)));
+    for (path, _) in all.iter().filter(|(_, fetch)| *fetch == Some(Fetch::Detached)) {
+        if config.origin.is_none() {
+            check.fail(&format!("{path}.fetch"), "needs origin: the cache asks it itself");
+        }
     }
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
@@ -116,6 +125,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             jitter_percent: 0,
             early_refresh: config.defaults.early_refresh,
             collapse: config.defaults.collapse != Collapse::None,
+            detached: config.defaults.fetch == Fetch::Detached,
             tags: Vec::new(),
             writes: WriteRule::default(),
         }),

@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::check::{Check, is_token};
 use super::policy::{Rule, WriteRule};
 use super::schema::{
-    self, Authorization, Collapse, Config, Cookies, Negative, RequestDirectives, Route,
+    self, Authorization, Collapse, Config, Cookies, Fetch, Negative, RequestDirectives, Route,
 };
 use super::units::Millis;
 use crate::coherence::{Pointer, Template};
@@ -56,6 +56,7 @@ pub(super) fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         jitter_percent: route.jitter.unwrap_or(defaults.jitter),
         early_refresh: route.early_refresh.unwrap_or(defaults.early_refresh),
         collapse: route.collapse.unwrap_or(defaults.collapse) != Collapse::None,
+        detached: route.fetch.unwrap_or(defaults.fetch) == Fetch::Detached,
         tags: Vec::new(),
         writes: WriteRule::default(),
     }

@@ -190,6 +190,8 @@ pub struct Rule {
     pub synthesise_etag: bool,
     /// Whether requests for the same thing become one.
     pub collapse: bool,
+    /// Whether what clients wait for is fetched whether they stay or not.
+    pub detached: bool,
     /// The most of its lifetime that a response loses which does not say it itself, in percent.
     pub jitter_percent: u8,
     /// How early hits lead to a refresh, as a multiple of what the fetch took; 0 for not at all.

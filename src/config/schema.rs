@@ -12,7 +12,7 @@ use super::units::{ByteSize, Millis};
 
 pub use super::schema_origin::{Origin, Protection, Waiting};
 pub use super::schema_routes::{
-    Authorization, Collapse, Cookies, Defaults, Negative, Query, RequestDirectives, Route,
+    Authorization, Collapse, Cookies, Defaults, Fetch, Negative, Query, RequestDirectives, Route,
     Unmatched, When,
 };
 

@@ -61,6 +61,17 @@ pub enum Collapse {
     Process,
 }
 
+/// What becomes of a fetch whose client leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fetch {
+    /// It ends; another request that waits for the same begins anew.
+    #[default]
+    Attached,
+    /// It goes on and fills the cache: the cache asks on the client's behalf. Needs `origin`.
+    Detached,
+}
+
 /// How long answers such as 404 are kept.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -95,6 +106,8 @@ pub struct Defaults {
     pub request_directives: RequestDirectives,
     /// As `cookies`, for requests that wait for each other.
     pub collapse: Collapse,
+    /// As `cookies`, for fetches whose clients leave.
+    pub fetch: Fetch,
     /// Jitter of routes without their own, in percent.
     pub jitter: u8,
     /// Early refreshes on routes without their own setting, and on requests that no route names; 0 for
@@ -121,6 +134,7 @@ impl Default for Defaults {
             authorization: Authorization::default(),
             request_directives: RequestDirectives::default(),
             collapse: Collapse::default(),
+            fetch: Fetch::default(),
             jitter: 10,
             early_refresh: 1.0,
             stale_while_revalidate: Millis::default(),
@@ -192,6 +206,9 @@ pub struct Route {
     pub request_directives: Option<RequestDirectives>,
     /// Which requests for the same thing become one; none means `defaults.collapse`.
     pub collapse: Option<Collapse>,
+    /// What becomes of fetches whose clients leave; none means `defaults.fetch`. Like all requests that the cache
+    /// makes itself a detached one skips Envoy's routes: no rewrites, no retries.
+    pub fetch: Option<Fetch>,
     /// The most that is taken off `ttl`, `negative.ttl` and heuristic freshness by chance, in percent, so that
     /// what is stored together does not expire together; none means `defaults.jitter`.
     pub jitter: Option<u8>,

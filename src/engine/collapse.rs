@@ -51,6 +51,7 @@ impl Exchange {
     pub(super) const fn waits_no_more(&mut self) {
         self.leads = None;
         self.waits = MOST_WAITS;
+        self.detached = false;
     }
 
     /// It asks the origin in the place of one that brought nothing.
@@ -73,7 +74,7 @@ impl Exchange {
     /// Why it would have gone forward, had it not waited for another that did.
     #[must_use]
     pub fn waited(&self) -> Option<Forward> {
-        (self.waits > 0).then_some(self.why)
+        (self.waits > 0 || self.detached).then_some(self.why)
     }
 
     /// Looks once more for something stored.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::behind::Behind;
 use super::early::draw;
 use super::elsewhere::shared;
 use super::fill::Fill;
@@ -120,8 +121,8 @@ pub struct Exchange {
     pub(super) validating: bool,
     /// Whether the client's own condition was kept from the origin.
     pub(super) kept_back: bool,
-    /// The hash of what is fetched again, if nobody waits for the answer.
-    pub(super) refreshes: Option<u128>,
+    /// Whether it is the cache that asks, and what for.
+    pub(super) behind: Option<Behind>,
     pub(super) fill: Option<Fill>,
     /// Whether what is fresh is fetched again all the same.
     pub(super) early: bool,
@@ -130,6 +131,8 @@ pub struct Exchange {
     /// How often it waited for another's, and for what it does or did last.
     pub(super) waits: u8,
     pub(super) follows: u128,
+    /// Whether it waits for what is fetched for itself.
+    pub(super) detached: bool,
     /// Where it would go, and while it is there, that it is.
     pub(super) origin: Option<Rc<Origin>>,
     pub(super) fetch: Option<Fetch>,
@@ -208,33 +211,10 @@ impl Exchange {
         let (query, fields) = (query.unwrap_or_default(), head.fields);
         let with = Filling { path: &worker.path, query, fields, request: None, response: None };
         rule.tags.iter().for_each(|template| template.fill(&with, &mut tags));
-        let mut exchange = Box::new(Self {
-            policy: Rc::clone(policy),
-            rule: Rc::clone(rule),
-            tags,
-            epoch: worker.generations.epoch(),
-            key,
-            record: None,
-            variant: None,
-            why: Forward::UriMiss,
-            stored: None,
-            absent: false,
-            asked_ms: 0,
-            validating: false,
-            kept_back: false,
-            refreshes: None,
-            fill: None,
-            early,
-            leads: None,
-            waits: 0,
-            follows: 0,
-            origin: None,
-            fetch: None,
-            probes: false,
-            has: head.has,
-            is_head: head.method == b"HEAD",
-            request: block,
-        });
+        let (has, is_head, epoch) = (head.has, head.method == b"HEAD", worker.generations.epoch());
+        let mut exchange =
+            Box::new(Self::new((policy, rule), block, (has, is_head), key, tags, epoch));
+        exchange.early = early;
         if let Some((entry, level, now_ms)) = stored
             && let Some(found) = exchange.found_in_l1(entry, level, now_ms, &tier, worker)
         {
@@ -246,6 +226,45 @@ impl Exchange {
             None => L1Lookup::Miss,
         }));
         Begin::Miss(exchange)
+    }
+
+    /// A request about which nothing is known yet but what it says itself.
+    pub(super) fn new(
+        (policy, rule): (&Rc<Policy>, &Rc<Rule>),
+        request: Vec<u8>,
+        (has, is_head): (Has, bool),
+        key: Key,
+        tags: Tags,
+        epoch: u64,
+    ) -> Self {
+        Self {
+            policy: Rc::clone(policy),
+            rule: Rc::clone(rule),
+            request,
+            has,
+            is_head,
+            key,
+            record: None,
+            variant: None,
+            why: Forward::UriMiss,
+            stored: None,
+            absent: false,
+            tags,
+            epoch,
+            asked_ms: 0,
+            validating: false,
+            kept_back: false,
+            behind: None,
+            fill: None,
+            early: false,
+            leads: None,
+            waits: 0,
+            follows: 0,
+            detached: false,
+            origin: None,
+            fetch: None,
+            probes: false,
+        }
     }
 
     /// The request's head.
@@ -357,6 +376,7 @@ impl Exchange {
             return None;
         }
         let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
+            Reuse::Fresh if self.detached => (Outcome::Miss, false),
             Reuse::Fresh if self.waits > 0 => (Outcome::Collapsed, false),
             Reuse::Fresh => (level.fresh().1, self.early),
             Reuse::Stale => (Outcome::StaleHit, false),

@@ -1,5 +1,6 @@
 //! What to do with a request: the read path L1, L2, origin, without any I/O.
 
+mod behind;
 mod collapse;
 mod early;
 mod elsewhere;
@@ -10,7 +11,6 @@ mod invalidation;
 mod origin;
 mod protection;
 mod purge;
-mod refresh;
 mod refused;
 mod worker;
 

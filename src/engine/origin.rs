@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::behind::Behind;
 use super::exchange::Exchange;
 use super::fill::{Fill, Filled, Limits};
 use super::{Outcome, Worker, keep};
@@ -157,10 +158,10 @@ impl Exchange {
     }
 
     fn count(&self, outcome: Outcome, worker: &mut Worker) {
-        worker.counters.count(if self.refreshes.is_some() {
-            Counter::Refresh
-        } else {
-            Counter::Request(outcome)
+        worker.counters.count(match self.behind {
+            None => Counter::Request(outcome),
+            Some(Behind::Refresh(_)) => Counter::Refresh,
+            Some(Behind::Detached) => Counter::Detached,
         });
     }
 

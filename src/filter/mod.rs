@@ -1,11 +1,11 @@
 //! The shell: turns the host's callbacks into events for the core, and the core's decisions into
 //! host calls. [`Module`] is generic over the host, so all of it runs in tests without a proxy.
 
+mod behind;
 mod coherence;
 mod collapse;
 mod meters;
 mod module;
-mod refreshes;
 mod reply;
 mod requests;
 mod responses;

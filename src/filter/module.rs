@@ -27,8 +27,8 @@ pub struct Module<H> {
     pub(super) streams: HashMap<u32, (u32, Stream)>,
     /// The stream that was just made, and its root: its request's head comes next.
     pub(super) newest: (u32, u32),
-    /// Fetches that no client waits for, by token, with their roots.
-    pub(super) refreshes: HashMap<u32, (u32, Box<Exchange>)>,
+    /// Fetches that the cache makes itself, by token, with their roots.
+    pub(super) behind: HashMap<u32, (u32, Box<Exchange>)>,
     meters: Option<Meters>,
     /// Whether a worker runs it for sure: Envoy's main thread has a VM too, which no request reaches and
     /// whose calls do not reach L2.
@@ -53,7 +53,7 @@ impl<H: Host> Module<H> {
             roots: HashMap::new(),
             streams: HashMap::new(),
             newest: (0, 0),
-            refreshes: HashMap::new(),
+            behind: HashMap::new(),
             meters: None,
             is_worker: false,
             vain_calls: 0,
@@ -125,7 +125,7 @@ impl<H: Host> Module<H> {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
         self.answer_all(root, late, now_ms);
-        self.expire_refreshes(now_ms);
+        self.expire_behind(now_ms);
         self.sweep(root);
         self.follow_in_turn(root, now_ms);
         self.wait_no_longer(root, now_ms);
@@ -146,8 +146,8 @@ impl<H: Host> Module<H> {
 
     /// A callout was answered; without a head it was reset.
     pub fn on_call_response(&mut self, root: u32, token: u32, has_head: bool, body_len: usize) {
-        if let Some((owner, exchange)) = self.refreshes.remove(&token) {
-            return self.refreshed(owner, exchange, has_head, body_len);
+        if let Some((owner, exchange)) = self.behind.remove(&token) {
+            return self.fetched_behind(owner, exchange, has_head, body_len);
         }
         let owner = self.roots.iter().find(|(_, r)| r.owns_call(token)).map(|(id, _)| *id);
         let Some(owner) = owner else { return };

@@ -46,8 +46,10 @@ impl Reply {
             return cache_status::write_hit(self.begin_status(), name, ttl_s, level);
         };
         let detail = (found.outcome == Outcome::StaleIfError).then(|| found.outcome.as_str());
-        let told = Forwarded::new(why, 0);
-        Forwarded { ttl_s: Some(ttl_s), collapsed: true, detail, ..told }
+        // What was fetched for this request alone, or for another.
+        let own = found.outcome == Outcome::Miss;
+        let told = Forwarded::new(why, if own { found.entry.meta().status } else { 0 });
+        Forwarded { ttl_s: Some(ttl_s), stored: own, collapsed: !own, detail, ..told }
             .write(self.begin_status(), name);
     }
 

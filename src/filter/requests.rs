@@ -150,6 +150,7 @@ impl<H: Host> Module<H> {
         now_ms: u64,
     ) -> Action {
         match exchange.admit(now_ms, &mut self.worker) {
+            Admission::Fetch if exchange.detaches() => self.detach(stream, exchange, now_ms),
             Admission::Fetch => self.send_on(stream, exchange, now_ms),
             Admission::Stale(found) => {
                 exchange.refused(&mut self.worker);

@@ -197,6 +197,8 @@ pub enum Counter {
     Invalidation,
     /// A response fetched again while it was served stale.
     Refresh,
+    /// A response fetched on its client's behalf, whether that waits or not.
+    Detached,
     /// An entry on its way out of L2.
     L2Delete(L2Delete),
     /// Coherence among workers and instances.
@@ -231,6 +233,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     f(Counter::Refusal, "l1_refusals".into());
     f(Counter::Invalidation, "invalidations".into());
     f(Counter::Refresh, "refreshes".into());
+    f(Counter::Detached, "detached".into());
     family!(L2Delete, L2Delete, "l2_deletes.result");
     family!(Coherence, Coherence, "coherence.event");
     family!(Purge, Purged, "purges.result");
@@ -263,7 +266,8 @@ impl Counter {
             return start + value.index();
         }
         start += NotStored::ALL.len();
-        let single = [Self::Eviction, Self::Refusal, Self::Invalidation, Self::Refresh];
+        let single =
+            [Self::Eviction, Self::Refusal, Self::Invalidation, Self::Refresh, Self::Detached];
         if let Some(place) = single.iter().position(|counter| *counter == self) {
             return start + place;
         }

@@ -1,18 +1,29 @@
-//! Fetching again what is served stale meanwhile (RFC 5861, 3): the same exchange, asked by nobody.
+//! Fetches that the cache makes itself: of what is served stale meanwhile (RFC 5861, 3), and on behalf of
+//! clients who may leave.
 
 use std::rc::Rc;
 
 use super::Worker;
 use super::exchange::Exchange;
+use crate::collapse::Ended;
 use crate::entry::Entry;
 use crate::http::cache_status::Forward;
 use crate::http::fields::FieldsBuf;
 use crate::http::stored_fields::is_of_the_way;
 
-/// Fetches at the same time, per worker.
+/// Refreshes at the same time, per worker.
 const MOST: usize = 64;
 /// How long after its own time-out Envoy may tell of it.
 const GRACE_MS: u64 = 5_000;
+
+/// What the cache fetches for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behind {
+    /// What lies under this hash, again: nobody waits for it.
+    Refresh(u128),
+    /// What a client asked for, who waits for it as others may.
+    Detached,
+}
 
 impl Exchange {
     /// Makes the exchange fetch `entry` again. Returns the fields of the request to send, or none if that
@@ -31,9 +42,53 @@ impl Exchange {
         }
         worker.refreshing.insert(hash);
         self.stored = Some(Rc::clone(entry));
-        self.refreshes = Some(hash);
         self.why = Forward::Stale;
-        // From here on it is the cache that asks, for the whole, and wants nothing special.
+        self.behind = Some(Behind::Refresh(hash));
+        Some(self.ask_behind(now_ms, worker))
+    }
+
+    /// Whether what it leads is fetched by the cache itself.
+    #[must_use]
+    pub fn detaches(&self) -> bool {
+        let once = self.leads.is_some() && !self.detached;
+        once && self.rule.detached && self.policy.origin.is_some()
+    }
+
+    /// Waits for what it leads, which another exchange is to fetch; false if it does not lead any more.
+    pub fn waits_for_itself(&self, context: u32, worker: &mut Worker) -> bool {
+        self.leads.is_some_and(|ticket| worker.flights.wait_for_own(ticket, context))
+    }
+
+    /// Leaves its fetch to another exchange, and waits for it. Returns that, and the fields of the request to
+    /// send.
+    pub fn detach(&mut self, now_ms: u64, worker: &Worker) -> (Box<Self>, Vec<u8>) {
+        let (rules, of) = ((&self.policy, &self.rule), (self.has, self.is_head));
+        let (key, tags) = (self.key.clone(), self.tags.clone());
+        let mut fetch = Box::new(Self {
+            record: self.record.clone(),
+            variant: self.variant.clone(),
+            why: self.why,
+            stored: self.stored.clone(),
+            absent: self.absent,
+            behind: Some(Behind::Detached),
+            leads: self.leads.take(),
+            origin: self.origin.clone(),
+            fetch: self.fetch.take(),
+            ..Self::new(rules, self.request.clone(), of, key, tags, self.epoch)
+        });
+        self.detached = true;
+        self.follows = fetch.leads.map_or(0, |ticket| ticket.hash);
+        let head = fetch.ask_behind(now_ms, worker);
+        (fetch, head)
+    }
+
+    /// Takes back what could not be begun by another exchange.
+    pub fn attach(&mut self, fetch: &mut Self) {
+        (self.leads, self.fetch, self.detached) = (fetch.leads.take(), fetch.fetch.take(), false);
+    }
+
+    /// The fields of a request that the cache makes: for the whole, and nothing special.
+    fn ask_behind(&mut self, now_ms: u64, worker: &Worker) -> Vec<u8> {
         self.is_head = false;
         (self.has.condition, self.has.range, self.has.directives) = (false, false, false);
         self.has.cookie &= !self.rule.store.cookies_ignored;
@@ -60,19 +115,20 @@ impl Exchange {
                 out.push(name, value);
             }
         }
-        Some(out.to_block().into())
+        out.to_block().into()
     }
 
     /// The origin did not answer.
     pub fn unanswered(mut self, now_ms: u64, worker: &mut Worker) {
-        self.refreshed(worker);
+        self.answered(worker);
         self.heard(false, now_ms, worker);
+        self.end(Ended::Failed, worker);
         self.abandon(worker);
     }
 
-    /// The fetch has ended, one way or another.
-    pub fn refreshed(&self, worker: &mut Worker) {
-        if let Some(hash) = &self.refreshes {
+    /// The origin did, one way or another.
+    pub fn answered(&self, worker: &mut Worker) {
+        if let Some(Behind::Refresh(hash)) = &self.behind {
             worker.refreshing.remove(hash);
             worker.flights.refreshed(*hash);
         }

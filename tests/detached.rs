@@ -1,0 +1,128 @@
+//! What a client asked for is fetched whether it stays or not, where the route says so.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::scene::no_routes;
+use crate::harness::{Asked, Envoy, Scene, Script, eventually, reply};
+
+const FRESH: [(&str, &str); 2] = [("cache-control", "max-age=60"), ("etag", "\"a\"")];
+
+fn start(scene: &Scene, script: &Script, workers: u32) -> Envoy {
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let builder = builder.config(|config| {
+        config["origin"] = json!({"cluster": "origin", "timeout": "1s"});
+        config["defaults"] = json!({"fetch": "detached"});
+    });
+    builder.workers(workers).start(scene)
+}
+
+fn detached(envoy: &Envoy) -> u64 {
+    envoy.metric("tiercel_detached")
+}
+
+#[test]
+fn a_fetch_goes_on_when_its_client_leaves() {
+    let scene = Scene::new("detached-left");
+    let script = Script::start(|asked: &Asked| reply(200, &FRESH, &asked.target));
+    let envoy = start(&scene, &script, 2);
+    for round in 0..10 {
+        let path = format!("/{round}");
+        script.hold(Some("GET"));
+        let mut client = envoy.client();
+        client.send("GET", path.as_bytes(), &[], b"").unwrap();
+        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        drop(client);
+        // Long enough for a tick to find out.
+        sleep(Duration::from_millis(120));
+        script.hold(None);
+        eventually("it to be stored", || (detached(&envoy) == round + 1).then_some(()));
+        let answer = envoy.client().get(&path);
+        assert!(answer.is_hit() && answer.body == path.as_bytes(), "{answer:?}");
+        assert!(script.asked().is_empty(), "round {round}");
+    }
+}
+
+#[test]
+fn who_stays_gets_what_was_fetched() {
+    let scene = Scene::new("detached-stays");
+    let script = Script::start(|asked: &Asked| {
+        sleep(Duration::from_millis(200));
+        reply(200, &FRESH, &asked.target)
+    });
+    let envoy = start(&scene, &script, 1);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| envoy.client().get("/a"));
+        sleep(Duration::from_millis(80));
+        let second = scope.spawn(|| envoy.client().get("/a"));
+        let (first, second) = (first.join().unwrap(), second.join().unwrap());
+        assert_eq!((first.status, &first.body), (200, &second.body));
+        let status = first.cache_status();
+        assert!(status.starts_with("tiercel; fwd=uri-miss; fwd-status=200; ttl="), "{status}");
+        assert!(status.ends_with("; stored"), "{status}");
+        assert!(second.cache_status().contains("; collapsed"), "{second:?}");
+    });
+    let mut client = envoy.client();
+    let condition = [("if-none-match", "\"a\"")];
+    assert_eq!(client.request("GET", "/b", &condition, b"").status, 304);
+    assert!(client.get("/b").is_hit());
+    // The cache asks for all of it; ranges and HEAD ask for themselves.
+    assert_eq!(client.request("GET", "/c", &[("range", "bytes=0-0")], b"").status, 200);
+    assert_eq!(client.request("HEAD", "/d", &[], b"").status, 200);
+    assert_eq!((script.asked().len(), detached(&envoy)), (4, 2));
+    envoy.expect_metric("tiercel_requests{outcome=\"miss\"}", 4);
+}
+
+#[test]
+fn what_is_not_stored_is_asked_for_again_once() {
+    let scene = Scene::new("detached-own");
+    let script = Script::start(|_| reply(200, &[("cache-control", "no-store")], "own"));
+    let envoy = start(&scene, &script, 1);
+    let mut client = envoy.client();
+    for asked in [2, 1, 1] {
+        let answer = client.get("/a");
+        assert_eq!((answer.status, &*answer.body), (200, &b"own"[..]), "{answer:?}");
+        assert_eq!(script.asked().len(), asked);
+    }
+}
+
+#[test]
+fn an_error_is_the_clients_and_ends() {
+    let scene = Scene::new("detached-error");
+    let script = Script::start(|asked: &Asked| match asked.target.as_str() {
+        "/error" => reply(500, &[], "error"),
+        "/short" => Some(b"HTTP/1.1 200 X\r\ncontent-length: 9\r\n\r\nx".to_vec()),
+        _ => None,
+    });
+    let envoy = start(&scene, &script, 1);
+    for (path, status, most) in [("/error", Some(500), 2), ("/reset", Some(503), 4)] {
+        let answer = envoy.client().try_request("GET", path.as_bytes(), &[], b"");
+        assert_eq!(answer.map(|answer| answer.status), status, "{path}");
+        let asked = script.asked().len();
+        assert!((2..=most).contains(&asked), "{path}: {asked}");
+    }
+    // The connection stays open: only the time-out ends the first fetch, and nothing the second.
+    let mut client = envoy.client();
+    client.send("GET", b"/short", &[], b"").unwrap();
+    eventually("it to be asked for twice", || (script.asked().len() == 1).then_some(()));
+    eventually("it to be asked for again", || (!script.asked().is_empty()).then_some(()));
+    sleep(Duration::from_millis(300));
+    assert!(script.asked().is_empty());
+}
+
+#[test]
+fn what_is_stale_is_validated() {
+    let scene = Scene::new("detached-stale");
+    let script = Script::start(|asked: &Asked| match asked.field("if-none-match") {
+        None => reply(200, &[("cache-control", "max-age=0"), ("etag", "\"a\"")], "body"),
+        Some(_) => reply(304, &[("cache-control", "max-age=60"), ("etag", "\"a\"")], ""),
+    });
+    let envoy = start(&scene, &script, 1);
+    let mut client = envoy.client();
+    for _ in 0..2 {
+        assert_eq!(client.get("/a").body, b"body");
+    }
+    assert!(client.get("/a").is_hit());
+}
