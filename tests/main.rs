@@ -16,6 +16,7 @@ mod cookies;
 mod detached;
 mod early;
 mod fields;
+mod fleet;
 mod freshness;
 mod keys;
 mod l2_cluster;

@@ -4,17 +4,13 @@ use std::rc::Rc;
 
 use super::check_routes::{rule, tagging};
 use super::parse::{ConfigError, Removed};
-use super::policy::{
-    CoherencePolicy, L2Policy, OriginPolicy, Policy, ProtectionPolicy, PurgePolicy, Rule, Secret,
-    WriteRule,
-};
+use super::policy::{CoherencePolicy, L2Policy, Policy, PurgePolicy, Rule, Secret, WriteRule};
 use super::router::Router;
 use super::schema::{
     self, Authorization, Collapse, Config, Cookies, Fetch, RequestDirectives, Role, Transport,
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
-use crate::collapse::Limits;
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -52,6 +48,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     for (index, route) in config.routes.iter().enumerate() {
         let path = format!("routes[{index}]");
         check.route(&path, route);
+        check.needs(config, &path, route.fetch, route.collapse);
         match router.push(&route.methods, &route.path, &route.with_query) {
             Err(_) if route.path.is_empty() => check.missing(&format!("{path}.path"), "a path"),
             Err(message) => check.fail(&format!("{path}.path"), &message),
@@ -61,14 +58,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         let tags = check.templates(&format!("{path}.tags"), route, &route.tags, false);
         rules.push(Rc::new(Rule { tags, writes, ..rule(route, &config.defaults) }));
     }
-    let routes = config.routes.iter().enumerate();
-    let mut all = vec![("defaults".to_owned(), Some(defaults.fetch))];
-    all.extend(routes.map(|(index, route)| (format!("routes[{index}]"), route.fetch)));
-    for (path, _) in all.iter().filter(|(_, fetch)| *fetch == Some(Fetch::Detached)) {
-        if config.origin.is_none() {
-            check.fail(&format!("{path}.fetch"), "needs origin: the cache asks it itself");
-        }
-    }
+    check.needs(config, "defaults", Some(defaults.fetch), Some(defaults.collapse));
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
     distrusted.retain(|name| !keyed.contains(name));
@@ -125,6 +115,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             jitter_percent: 0,
             early_refresh: config.defaults.early_refresh,
             collapse: config.defaults.collapse != Collapse::None,
+            fleet: config.defaults.collapse == Collapse::Fleet,
             detached: config.defaults.fetch == Fetch::Detached,
             tags: Vec::new(),
             writes: WriteRule::default(),
@@ -263,41 +254,6 @@ impl Check<'_> {
         }
     }
 
-    fn waiting(&mut self, waiting: &schema::Waiting) -> Limits {
-        if !(100..=600_000).contains(&waiting.longest.0) {
-            self.fail("waiting.longest", "must be between 100ms and 10m");
-        }
-        if waiting.max > 65_536 {
-            self.fail("waiting.max", "must be at most 65536");
-        }
-        if waiting.max_per_key > waiting.max {
-            self.fail("waiting.max_per_key", "must not be more than waiting.max");
-        }
-        Limits {
-            per_key: waiting.max_per_key as usize,
-            in_all: waiting.max as usize,
-            wait_ms: waiting.longest.0,
-        }
-    }
-
-    fn protection(&mut self, protection: &schema::Protection) -> ProtectionPolicy {
-        if protection.max_fetches == 0 {
-            self.fail("protection.max_fetches", "must be more than 0");
-        }
-        if !(1_000..=3_600_000).contains(&protection.retry_after.0) {
-            self.fail("protection.retry_after", "must be between 1s and 1h");
-        }
-        if !(50..=60_000).contains(&protection.probe_interval.0) {
-            self.fail("protection.probe_interval", "must be between 50ms and 60s");
-        }
-        ProtectionPolicy {
-            max_fetches: protection.max_fetches,
-            retry_after_s: protection.retry_after.0.div_ceil(1_000),
-            failures: protection.failures,
-            probe_ms: protection.probe_interval.0,
-        }
-    }
-
     fn purge(&mut self, purge: &schema::Purge) -> PurgePolicy {
         if purge.networks.is_empty() && purge.secret.is_none() {
             self.fail("purge", "allows nobody: name networks or a secret");
@@ -324,19 +280,6 @@ impl Check<'_> {
             Secret { field, value: secret.value.as_bytes().into() }
         });
         PurgePolicy { networks, secret }
-    }
-
-    fn origin(&mut self, origin: &schema::Origin) -> OriginPolicy {
-        if origin.cluster.is_empty() {
-            self.missing("origin.cluster", "the Envoy cluster of the origin");
-        }
-        if origin.timeout.0 == 0 || origin.timeout > Millis(600_000) {
-            self.fail("origin.timeout", "must be more than 0 and at most 10m");
-        }
-        OriginPolicy {
-            cluster: origin.cluster.clone(),
-            timeout_ms: u32::try_from(origin.timeout.0).unwrap_or(u32::MAX),
-        }
     }
 
     fn l2(&mut self, l2: &schema::L2) -> L2Policy {

@@ -56,6 +56,7 @@ pub(super) fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         jitter_percent: route.jitter.unwrap_or(defaults.jitter),
         early_refresh: route.early_refresh.unwrap_or(defaults.early_refresh),
         collapse: route.collapse.unwrap_or(defaults.collapse) != Collapse::None,
+        fleet: route.collapse.unwrap_or(defaults.collapse) == Collapse::Fleet,
         detached: route.fetch.unwrap_or(defaults.fetch) == Fetch::Detached,
         tags: Vec::new(),
         writes: WriteRule::default(),

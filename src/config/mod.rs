@@ -1,6 +1,7 @@
 //! The plugin configuration: read, typed, checked, and turned into a [`Policy`].
 
 mod check;
+mod check_origin;
 mod check_routes;
 mod parse;
 mod policy;

@@ -190,6 +190,8 @@ pub struct Rule {
     pub synthesise_etag: bool,
     /// Whether requests for the same thing become one.
     pub collapse: bool,
+    /// Whether that holds for all instances.
+    pub fleet: bool,
     /// Whether what clients wait for is fetched whether they stay or not.
     pub detached: bool,
     /// The most of its lifetime that a response loses which does not say it itself, in percent.

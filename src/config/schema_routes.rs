@@ -59,6 +59,9 @@ pub enum Collapse {
     /// Those that reach the same process.
     #[default]
     Process,
+    /// Those that reach any instance with the same L2: a request that misses asks Redis who fetches. Needs
+    /// `l2`.
+    Fleet,
 }
 
 /// What becomes of a fetch whose client leaves.

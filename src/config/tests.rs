@@ -115,6 +115,38 @@ fn what_writes_make_stale_must_be_sure() {
 }
 
 #[test]
+fn how_the_origin_is_asked_must_make_sense() {
+    let found = errors(&json!({
+        "role": "cache",
+        "origin": {"timeout": "0s"},
+        "waiting": {"longest": "1ms", "max": 100_000, "max_per_key": 200_000},
+        "protection": {"max_fetches": 0, "retry_after": "1ms", "probe_interval": "1ms"},
+    }));
+    let expected = [
+        "origin.cluster: is required: the Envoy cluster of the origin",
+        "origin.timeout: must be more than 0 and at most 10m",
+        "waiting.longest: must be between 100ms and 10m",
+        "waiting.max: must be at most 65536",
+        "waiting.max_per_key: must not be more than waiting.max",
+        "protection.max_fetches: must be more than 0",
+        "protection.retry_after: must be between 1s and 1h",
+        "protection.probe_interval: must be between 50ms and 60s",
+    ];
+    all_are_told(&found, &expected, 8);
+    let found = errors(&json!({
+        "role": "cache",
+        "defaults": {"fetch": "detached"},
+        "routes": [{"path": "/a", "collapse": "fleet"}, {"path": "/b", "fetch": "detached"}],
+    }));
+    let expected = [
+        "defaults.fetch: needs origin: the cache asks it itself",
+        "routes[0].collapse: needs l2: it knows who fetches",
+        "routes[1].fetch: needs origin: the cache asks it itself",
+    ];
+    all_are_told(&found, &expected, 3);
+}
+
+#[test]
 fn who_may_purge_must_be_clear() {
     let found = |purge| errors(&json!({"role": "cache", "purge": purge}));
     assert_eq!(found(json!({})), ["purge: allows nobody: name networks or a secret"]);

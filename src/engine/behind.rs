@@ -26,25 +26,20 @@ pub(super) enum Behind {
 }
 
 impl Exchange {
-    /// Makes the exchange fetch `entry` again. Returns the fields of the request to send, or none if that
-    /// is under way already or too much else is.
-    pub fn refresh(
-        &mut self,
-        entry: &Rc<Entry>,
-        now_ms: u64,
-        worker: &mut Worker,
-    ) -> Option<Vec<u8>> {
+    /// Makes the exchange one that fetches `entry` again; false if that is under way already or too much else
+    /// is.
+    pub fn refresh(&mut self, entry: &Rc<Entry>, now_ms: u64, worker: &mut Worker) -> bool {
         let hash = entry.key().hash();
         // One that is to show whether the origin still fails does not wait for one that gets no answer.
         let known = worker.refreshing.contains(&hash) && !self.probes;
         if known || worker.refreshing.len() >= MOST || !self.admit_refresh(now_ms, worker) {
-            return None;
+            return false;
         }
         worker.refreshing.insert(hash);
         self.stored = Some(Rc::clone(entry));
         self.why = Forward::Stale;
         self.behind = Some(Behind::Refresh(hash));
-        Some(self.ask_behind(now_ms, worker))
+        true
     }
 
     /// Whether what it leads is fetched by the cache itself.
@@ -72,6 +67,7 @@ impl Exchange {
             absent: self.absent,
             behind: Some(Behind::Detached),
             leads: self.leads.take(),
+            lease: std::mem::take(&mut self.lease),
             origin: self.origin.clone(),
             fetch: self.fetch.take(),
             ..Self::new(rules, self.request.clone(), of, key, tags, self.epoch)
@@ -85,10 +81,11 @@ impl Exchange {
     /// Takes back what could not be begun by another exchange.
     pub fn attach(&mut self, fetch: &mut Self) {
         (self.leads, self.fetch, self.detached) = (fetch.leads.take(), fetch.fetch.take(), false);
+        self.lease = std::mem::take(&mut fetch.lease);
     }
 
     /// The fields of a request that the cache makes: for the whole, and nothing special.
-    fn ask_behind(&mut self, now_ms: u64, worker: &Worker) -> Vec<u8> {
+    pub fn ask_behind(&mut self, now_ms: u64, worker: &Worker) -> Vec<u8> {
         self.is_head = false;
         (self.has.condition, self.has.range, self.has.directives) = (false, false, false);
         self.has.cookie &= !self.rule.store.cookies_ignored;

@@ -106,6 +106,7 @@ impl Exchange {
 
     /// The fetch that others may wait for has ended.
     pub(super) fn end(&mut self, how: Ended, worker: &mut Worker) {
+        self.give_back(worker);
         if let Some(ticket) = self.leads.take() {
             worker.flights.ended(ticket, how);
         }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use super::behind::Behind;
+use super::claim::Lease;
 use super::early::draw;
 use super::elsewhere::shared;
 use super::fill::Fill;
@@ -133,6 +134,8 @@ pub struct Exchange {
     pub(super) follows: u128,
     /// Whether it waits for what is fetched for itself.
     pub(super) detached: bool,
+    /// Whether it is the one of the fleet that fetches.
+    pub(super) lease: Lease,
     /// Where it would go, and while it is there, that it is.
     pub(super) origin: Option<Rc<Origin>>,
     pub(super) fetch: Option<Fetch>,
@@ -261,6 +264,7 @@ impl Exchange {
             waits: 0,
             follows: 0,
             detached: false,
+            lease: Lease::None,
             origin: None,
             fetch: None,
             probes: false,
@@ -393,7 +397,9 @@ impl Exchange {
                 return None;
             }
         };
-        worker.counters.count(Counter::Request(outcome));
+        if self.behind.is_none() {
+            worker.counters.count(Counter::Request(outcome));
+        }
         Some(Found { entry, level, outcome, refresh, now_ms })
     }
 

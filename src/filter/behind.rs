@@ -20,11 +20,21 @@ impl<H: Host> Module<H> {
         if !exchange.probes() && !self.may_refresh(hash, now_ms) {
             return;
         }
-        let head = exchange.refresh(&found.entry, now_ms, &mut self.worker);
-        let Some(head) = head else { return };
+        if !exchange.refresh(&found.entry, now_ms, &mut self.worker) {
+            return;
+        }
+        if let Some(exchange) = self.claim_refresh(root, hash, exchange, now_ms) {
+            self.refresh_now(root, exchange, now_ms);
+        }
+    }
+
+    /// Fetches again what nobody else does.
+    pub(super) fn refresh_now(&mut self, root: u32, mut exchange: Box<Exchange>, now_ms: u64) {
+        let head = exchange.ask_behind(now_ms, &self.worker);
         if let Err(exchange) = self.fetch_behind(root, exchange, &head) {
             // No healthy host, say: the next request tries again.
             exchange.unanswered(now_ms, &mut self.worker);
+            self.post(root);
         }
     }
 
@@ -99,8 +109,11 @@ impl<H: Host> Module<H> {
 
     /// Gives up fetches whose answer never came, for their filter is gone.
     pub(super) fn expire_behind(&mut self, now_ms: u64) {
-        let worker = &mut self.worker;
         let late = self.behind.extract_if(|_, (_, exchange)| exchange.is_overdue(now_ms));
-        late.for_each(|(_, (_, exchange))| exchange.unanswered(now_ms, worker));
+        let late: Vec<_> = late.map(|(_, late)| late).collect();
+        for (root, exchange) in late {
+            exchange.unanswered(now_ms, &mut self.worker);
+            self.post(root);
+        }
     }
 }

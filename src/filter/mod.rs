@@ -2,6 +2,7 @@
 //! host calls. [`Module`] is generic over the host, so all of it runs in tests without a proxy.
 
 mod behind;
+mod claims;
 mod coherence;
 mod collapse;
 mod meters;

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::claims::Waiting;
 use super::meters::Meters;
 use super::reply::Reply;
 use super::root::Root;
@@ -10,7 +11,7 @@ use crate::collapse::Peers;
 use crate::config::{self, Role};
 use crate::engine::{Exchange, Worker, Write};
 use crate::host::{Buffer, FieldMap, Host};
-use crate::l2::{Answer, L2Error};
+use crate::l2::{Answer, Claimant, L2Error};
 use crate::observe::{Counter, Histogram, L2Delete, L2Lookup, L2Store};
 
 /// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
@@ -39,6 +40,8 @@ pub struct Module<H> {
     pub(super) peers: Peers,
     /// The gauge that tells workers of bumps.
     pub(super) bell: Option<u32>,
+    /// Who asks Redis who of the fleet fetches.
+    pub(super) claims: HashMap<Claimant, Waiting>,
     /// Makes this VM's queue names its own.
     pub(super) nonce: u64,
     pub(super) reply: Reply,
@@ -59,6 +62,7 @@ impl<H: Host> Module<H> {
             vain_calls: 0,
             peers: Peers::default(),
             bell: None,
+            claims: HashMap::new(),
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
         }
@@ -126,9 +130,11 @@ impl<H: Host> Module<H> {
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
         self.answer_all(root, late, now_ms);
         self.expire_behind(now_ms);
+        self.expire_claims(now_ms);
         self.sweep(root);
         self.follow_in_turn(root, now_ms);
         self.wait_no_longer(root, now_ms);
+        self.claim_again(root, now_ms);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
@@ -168,35 +174,34 @@ impl<H: Host> Module<H> {
     /// than anything else that can be left out; the few streams still known at a tick are asked for.
     /// `root` must be the context at hand.
     fn sweep(&mut self, root: u32) {
-        let Self { host, worker, streams, roots, .. } = self;
-        let mut wrote = Vec::new();
-        let ended = streams.extract_if(|id, _| host.set_context(*id).is_err());
+        let host = &self.host;
+        let ended = self.streams.extract_if(|id, _| host.set_context(*id).is_err());
+        let ended: Vec<_> = ended.collect();
+        let known = self.roots.len();
+        self.roots.retain(|id, _| host.set_context(*id).is_ok());
+        // The root lives: it is the one that was called.
+        let _ = host.set_context(root);
         for (id, (of, stream)) in ended {
+            let worker = &mut self.worker;
             match stream {
-                Stream::Bypassed(_, Some(write)) => {
-                    write.end(host.now_ms(), worker);
-                    wrote.push(of);
-                }
+                Stream::Bypassed(_, Some(write)) => write.end(self.host.now_ms(), worker),
                 Stream::AwaitingL2(exchange) => {
                     worker.counters.count(Counter::L2(L2Lookup::Abandoned));
                     exchange.abandon(worker);
                 }
-                Stream::Forwarded(exchange, _) => exchange.abandon(worker),
+                Stream::Forwarded(exchange, _) | Stream::Claiming(exchange) => {
+                    exchange.abandon(worker);
+                }
                 Stream::Following(exchange) => worker.flights.gone(exchange.follows(), id),
                 Stream::Tunnelled
                 | Stream::Bypassed(_, None)
                 | Stream::Emptied
-                | Stream::Retyped(_) => {}
+                | Stream::Retyped(_) => continue,
             }
+            self.post(of);
         }
-        let known = roots.len();
-        roots.retain(|id, _| host.set_context(*id).is_ok());
-        let changed = roots.len() != known;
-        // The root lives: it is the one that was called.
-        let _ = host.set_context(root);
-        wrote.iter().for_each(|of| self.publish(*of));
         self.settle(root);
-        if changed {
+        if self.roots.len() != known {
             self.set_l1_budget();
         }
     }
@@ -251,6 +256,11 @@ impl<H: Host> Module<H> {
                     is_refused = true;
                     self.not_bumped(count, error);
                 }
+                Answer::Claimed(claim, ours, found) => {
+                    let found = found.filter(|_| is_known);
+                    self.claimed(&claim, (ours, found), (epoch, now_ms));
+                }
+                Answer::NotClaimed(claim, error) => self.not_claimed(&claim, error, now_ms),
                 Answer::Absent(ticket) => self.answer(ticket, Ok(None), (epoch, now_ms)),
                 Answer::Failed(ticket, error) => self.answer(ticket, Err(error), (epoch, now_ms)),
                 Answer::Deleted => self.worker.counters.count(Counter::L2Delete(L2Delete::Deleted)),
@@ -294,6 +304,10 @@ impl<H: Host> Module<H> {
                 Write::Delete(hash) => {
                     let queued = root.delete(&self.host, hash);
                     (!queued).then_some(Counter::L2Delete(L2Delete::Skipped))
+                }
+                Write::GiveBack(lease, token) => {
+                    root.give_back(&self.host, lease, token);
+                    None
                 }
             };
             if let Some(counter) = skipped {

@@ -142,22 +142,28 @@ impl<H: Host> Module<H> {
         }
     }
 
-    /// Sends the request at hand on to the origin, unless that has enough to do.
+    /// Sends the request at hand on to the origin, unless another instance does so or that has enough to do.
     pub(super) fn fetch(
         &mut self,
         stream: (u32, u32),
-        mut exchange: Box<Exchange>,
+        exchange: Box<Exchange>,
         now_ms: u64,
     ) -> Action {
+        let mut exchange = match self.claim(stream, exchange, now_ms) {
+            Ok(exchange) => exchange,
+            Err(action) => return action,
+        };
         match exchange.admit(now_ms, &mut self.worker) {
             Admission::Fetch if exchange.detaches() => self.detach(stream, exchange, now_ms),
             Admission::Fetch => self.send_on(stream, exchange, now_ms),
             Admission::Stale(found) => {
                 exchange.refused(&mut self.worker);
+                self.post(stream.1);
                 self.serve(stream, exchange, &found)
             }
             Admission::Refused => {
                 exchange.refused(&mut self.worker);
+                self.post(stream.1);
                 match self.reply.limited(&self.host, exchange.policy()) {
                     Ok(()) => Action::Pause,
                     Err(error) => {

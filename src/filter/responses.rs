@@ -17,7 +17,11 @@ impl<H: Host> Module<H> {
         };
         match stream {
             // A local reply of somebody else's.
-            Stream::Tunnelled | Stream::AwaitingL2(_) | Stream::Following(_) | Stream::Emptied => {
+            Stream::Tunnelled
+            | Stream::AwaitingL2(_)
+            | Stream::Following(_)
+            | Stream::Claiming(_)
+            | Stream::Emptied => {
                 self.streams.insert(context, (root_id, stream));
             }
             Stream::Retyped(content_type) => Reply::retype(&self.host, content_type.as_deref()),

@@ -7,7 +7,7 @@ use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
-use crate::l2::{Answer, Client, Question, Ticket};
+use crate::l2::{Answer, Claim, Client, Question, Ticket};
 
 /// What we say to ourselves.
 const WAKE: &[u8] = b"1";
@@ -111,6 +111,36 @@ impl Root {
         let queued = l2.client.delete(hash);
         self.wake(host);
         queued
+    }
+
+    /// Asks who of the fleet fetches; false if the request must do without.
+    pub(super) fn claim(&mut self, host: &impl Host, claim: Claim) -> bool {
+        let Some(l2) = &mut self.l2 else { return false };
+        let queued = l2.client.claim(claim);
+        self.wake(host);
+        queued
+    }
+
+    /// A lease is held, and renewed for so long.
+    pub(super) fn hold(&mut self, claim: &Claim, now_ms: u64, longest_ms: u64) {
+        if let Some(l2) = &mut self.l2 {
+            l2.client.hold(claim, now_ms, longest_ms);
+        }
+    }
+
+    /// Queues that a lease is given back.
+    pub(super) fn give_back(&mut self, host: &impl Host, lease: u128, token: u64) {
+        if let Some(l2) = &mut self.l2 {
+            l2.client.give_back(lease, token);
+            self.wake(host);
+        }
+    }
+
+    /// Renews leases that are held for long.
+    pub(super) fn renew(&mut self, now_ms: u64) {
+        if let Some(l2) = &mut self.l2 {
+            l2.client.renew(now_ms);
+        }
     }
 
     /// Queues bumps for the table of generations.

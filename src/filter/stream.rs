@@ -12,6 +12,8 @@ pub(super) enum Stream {
     AwaitingL2(Box<Exchange>),
     /// Paused until what another request fetches is there.
     Following(Box<Exchange>),
+    /// Paused until it is clear who of the fleet fetches.
+    Claiming(Box<Exchange>),
     /// With the origin; and whether the response's body is to be taken out.
     Forwarded(Box<Exchange>, bool),
     /// Answered by a 304 made of a response whose body still streams by and is taken out.

@@ -1,6 +1,7 @@
 //! What the replies to a call mean for who waits for it.
 
 use super::L2Error;
+use super::claims::{Claim, is_ours};
 use super::resp::{Reply, next_reply};
 use super::table::{read_bumped, read_followed};
 use crate::coherence::{Asked, Bumped, Cells, Followed, Layout};
@@ -17,6 +18,10 @@ pub enum Answer<'a> {
     Absent(Ticket),
     /// A look-up failed.
     Failed(Ticket, L2Error),
+    /// Whether a claim was successful, and what was found at the same time.
+    Claimed(Claim, bool, Option<&'a [u8]>),
+    /// A claim failed: nobody knows who fetches.
+    NotClaimed(Claim, L2Error),
     /// A store was accepted.
     Stored,
     /// A store failed.
@@ -36,13 +41,22 @@ pub enum Answer<'a> {
     NotFollowed(L2Error),
 }
 
+/// What a call of writes consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Store,
+    Lease,
+}
+
 /// Who waits for a call: its commands, in order.
 #[derive(Debug)]
 pub(super) enum Waiting {
     /// Look-ups, and what is new in the table.
     Lookups(Vec<Ticket>, Asked),
-    /// So many stores.
-    Stores(usize),
+    /// Claims, and what is new in the table.
+    Claims(Vec<Claim>, Asked),
+    /// Stores, and what becomes of leases, in their order.
+    Writes(Vec<Written>),
     /// So many deletes.
     Deletes(usize),
     /// Bumps, if there are any, and what is new in the table.
@@ -77,13 +91,39 @@ impl Waiting {
                     });
                 }
             }
-            Self::Stores(count) => Replies::new(&mut replies).take(count).for_each(|reply| {
-                give(match reply {
-                    Ok(Reply::Simple(b"OK")) => Answer::Stored,
-                    Ok(_) => Answer::NotStored(L2Error::Protocol),
-                    Err(error) => Answer::NotStored(error),
-                });
-            }),
+            Self::Claims(claims, asked) => {
+                let followed = read_followed(&mut replies, layout);
+                let known = followed.is_ok();
+                if followed.as_ref().err() == Some(&L2Error::Protocol) {
+                    replies = &[];
+                }
+                give(table(asked, followed, false));
+                let mut replies = Replies::new(&mut replies);
+                for claim in claims {
+                    let (lease, entry) = (replies.next(), replies.next());
+                    let found = match entry {
+                        Some(Ok(Reply::Bulk(value))) if known => Some(value),
+                        _ => None,
+                    };
+                    give(match lease.unwrap_or(Err(L2Error::Protocol)).map(is_ours) {
+                        Ok(Some(ours)) => Answer::Claimed(claim, ours, found),
+                        Ok(None) => Answer::NotClaimed(claim, L2Error::Protocol),
+                        Err(error) => Answer::NotClaimed(claim, error),
+                    });
+                }
+            }
+            Self::Writes(writes) => {
+                for (write, reply) in writes.into_iter().zip(Replies::new(&mut replies)) {
+                    // A lease that could not be renewed or given back runs out by itself.
+                    if write == Written::Store {
+                        give(match reply {
+                            Ok(Reply::Simple(b"OK")) => Answer::Stored,
+                            Ok(_) => Answer::NotStored(L2Error::Protocol),
+                            Err(error) => Answer::NotStored(error),
+                        });
+                    }
+                }
+            }
             Self::Deletes(count) => Replies::new(&mut replies).take(count).for_each(|reply| {
                 give(match reply {
                     Ok(Reply::Integer(_)) => Answer::Deleted,
@@ -109,7 +149,13 @@ impl Waiting {
             Self::Lookups(tickets, _) => {
                 tickets.into_iter().for_each(|ticket| give(Answer::Failed(ticket, error)));
             }
-            Self::Stores(count) => (0..count).for_each(|_| give(Answer::NotStored(error))),
+            Self::Claims(claims, _) => {
+                claims.into_iter().for_each(|claim| give(Answer::NotClaimed(claim, error)));
+            }
+            Self::Writes(writes) => writes
+                .into_iter()
+                .filter(|write| *write == Written::Store)
+                .for_each(|_| give(Answer::NotStored(error))),
             Self::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
             Self::Table(bumps, _) => {
                 if let Some(cells) = bumps {

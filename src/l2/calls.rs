@@ -1,7 +1,8 @@
 //! What a call says: commands in RESP, one after the other, with `QUIT` behind them.
 
-use super::answers::Waiting;
-use super::client::{Call, Client, Question};
+use super::answers::{Waiting, Written};
+use super::claims::{write_claim, write_keep};
+use super::client::{Call, Client, Question, Write};
 use super::table::{write_bump, write_follow};
 use super::{redis_key, resp};
 use crate::coherence::{Generations, Reach};
@@ -53,15 +54,36 @@ impl Client {
         end(body, Waiting::Table(bumps.then_some(cells), asked))
     }
 
-    /// Stores of what is still valid; none if nothing is.
-    pub(super) fn store_call(&mut self, generations: &Generations, now_ms: u64) -> Option<Call> {
+    /// Claims, and what is new in the table, as look-ups do.
+    pub(super) fn claim_call(&mut self, generations: &Generations) -> Call {
+        let mut body = self.begin(self.claims.len() * 256);
+        let asked = generations.ask(self.scope, Reach::New);
+        write_follow(&mut body, &self.table, &asked);
+        for claim in &self.claims {
+            write_claim(&mut body, &self.policy.key_prefix, claim);
+        }
+        end(body, Waiting::Claims(self.claims.drain(..).collect(), asked))
+    }
+
+    /// Stores of what is still valid, and leases; none if there is nothing.
+    pub(super) fn write_call(&mut self, generations: &Generations, now_ms: u64) -> Option<Call> {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
-        let mut count = 0;
-        while let Some(entry) = self.stores.front() {
-            if count > 0 && body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL {
+        let mut written = Vec::new();
+        while let Some(write) = self.writes.pop_front() {
+            let entry = match write {
+                Write::Store(entry) => entry,
+                Write::Lease(lease, token, keep) => {
+                    self.leases -= 1;
+                    write_keep(&mut body, &self.policy.key_prefix, (lease, token), keep);
+                    written.push(Written::Lease);
+                    continue;
+                }
+            };
+            let full = body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL;
+            if full && !written.is_empty() {
+                self.writes.push_front(Write::Store(entry));
                 break;
             }
-            let Some(entry) = self.stores.pop_front() else { break };
             self.store_bytes -= entry.len();
             let stamp = generations.stamp(self.scope, entry.tags(), entry.epoch());
             let Some(stamp) = stamp else {
@@ -81,9 +103,9 @@ impl Client {
             let value = encode(&entry, stamp, self.policy.compress_above);
             let expiry = expiry_ms.to_string();
             resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
-            count += 1;
+            written.push(Written::Store);
         }
-        (count > 0).then(|| end(body, Waiting::Stores(count)))
+        (!written.is_empty()).then(|| end(body, Waiting::Writes(written)))
     }
 
     fn begin(&self, capacity: usize) -> Vec<u8> {

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 
 use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
+use super::claims::{Claim, Held};
 use super::resp::{self, Reply};
 use super::table::table_key;
 use crate::coherence::{Cells, Generations, Layout, Reach};
@@ -34,9 +35,18 @@ impl Call {
     pub const fn lookups(&self) -> Option<usize> {
         match &self.waiting {
             Waiting::Lookups(tickets, _) => Some(tickets.len()),
-            Waiting::Stores(_) | Waiting::Deletes(_) | Waiting::Table(..) => None,
+            _ => None,
         }
     }
+}
+
+/// What is to be written.
+#[derive(Debug)]
+pub(super) enum Write {
+    /// An entry.
+    Store(Rc<Entry>),
+    /// The lease of this hash with this token is renewed, or given back.
+    Lease(u128, u64, bool),
 }
 
 /// What is to be asked of the table of generations.
@@ -56,8 +66,12 @@ pub struct Client {
     pub(super) table: String,
     layout: Layout,
     pub(super) lookups: VecDeque<(Ticket, u128)>,
-    pub(super) stores: VecDeque<Rc<Entry>>,
+    pub(super) writes: VecDeque<Write>,
     pub(super) store_bytes: usize,
+    /// Leases to be renewed or given back, among the stores.
+    pub(super) leases: usize,
+    pub(super) claims: VecDeque<Claim>,
+    pub(super) held: Held,
     pub(super) deletes: VecDeque<u128>,
     pub(super) bumps: Cells,
     pub(super) question: Option<Question>,
@@ -77,8 +91,11 @@ impl Client {
             layout: Layout::new(slots),
             policy,
             lookups: VecDeque::new(),
-            stores: VecDeque::new(),
+            writes: VecDeque::new(),
             store_bytes: 0,
+            leases: 0,
+            claims: VecDeque::new(),
+            held: Held::default(),
             deletes: VecDeque::new(),
             bumps: Cells::new(),
             question: None,
@@ -115,20 +132,49 @@ impl Client {
             return false;
         }
         self.store_bytes += entry.len();
-        self.stores.push_back(entry);
+        self.writes.push_back(Write::Store(entry));
         true
+    }
+
+    /// Queues a claim; false if there are so many that it would wait for others.
+    pub fn claim(&mut self, claim: Claim) -> bool {
+        let room = self.claims.len() < self.policy.max_batch;
+        if room {
+            self.claims.push_back(claim);
+        }
+        room
+    }
+
+    /// A lease is held, and is renewed for so long if it is not given back.
+    pub fn hold(&mut self, claim: &Claim, now_ms: u64, longest_ms: u64) {
+        self.held.take(claim, now_ms, longest_ms);
+    }
+
+    /// Gives a lease back, after all stores that are queued.
+    pub fn give_back(&mut self, lease: u128, token: u64) {
+        self.held.give_back(lease, token);
+        self.leases += 1;
+        self.writes.push_back(Write::Lease(lease, token, false));
+    }
+
+    /// Time passes: renews leases.
+    pub fn renew(&mut self, now_ms: u64) {
+        for (lease, token) in self.held.due(now_ms) {
+            self.leases += 1;
+            self.writes.push_back(Write::Lease(lease, token, true));
+        }
     }
 
     /// Queues a delete, and drops stores of the same that are still queued. False if too many deletes
     /// wait.
     pub fn delete(&mut self, hash: u128) -> bool {
         let bytes = &mut self.store_bytes;
-        self.stores.retain(|entry| {
-            let stays = entry.key().hash() != hash;
-            if !stays {
+        self.writes.retain(|write| match write {
+            Write::Store(entry) if entry.key().hash() == hash => {
                 *bytes -= entry.len();
+                false
             }
-            stays
+            _ => true,
         });
         let queued = self.deletes.contains(&hash);
         if !queued && self.deletes.len() < MAX_DELETES {
@@ -167,7 +213,9 @@ impl Client {
             || !self.deletes.is_empty()
             || !self.bumps.is_empty()
             || self.question.is_some()
-            || self.stores.len() >= WRITE_BATCH
+            || !self.claims.is_empty()
+            || self.leases > 0
+            || self.writes.len() >= WRITE_BATCH
     }
 
     /// The next call to make: the table first, then deletes, then look-ups; none when there is nothing to
@@ -187,10 +235,14 @@ impl Client {
         if !self.lookups.is_empty() {
             return Some(self.lookup_call(generations));
         }
+        if !self.claims.is_empty() {
+            return Some(self.claim_call(generations));
+        }
         // What nobody could trust waits until the table is known.
         let is_known = generations.ask(self.scope, Reach::New).synced.number > 0;
-        if is_known && (self.stores.len() >= WRITE_BATCH || (all && !self.stores.is_empty())) {
-            return self.store_call(generations, now_ms);
+        let due = self.leases > 0 || self.writes.len() >= WRITE_BATCH || all;
+        if is_known && due && !self.writes.is_empty() {
+            return self.write_call(generations, now_ms);
         }
         None
     }

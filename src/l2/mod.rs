@@ -6,6 +6,7 @@
 
 mod answers;
 mod calls;
+mod claims;
 mod client;
 #[cfg(test)]
 mod client_tests;
@@ -14,6 +15,7 @@ pub mod resp;
 mod table;
 
 pub use answers::{Answer, Ticket};
+pub use claims::{Claim, Claimant};
 pub use client::{Call, Client, Question};
 pub use error::L2Error;
 

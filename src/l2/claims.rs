@@ -1,0 +1,156 @@
+//! Leases that all instances share: who fetches something for the fleet.
+//!
+//! A lease is a key that expires, beside the entry's own and on the same node of a cluster. Whoever sets it
+//! fetches; the others look for the entry, and claim again, until they find one of them.
+
+use super::redis_key;
+use super::resp::{self, Reply};
+
+/// How long a lease holds without being renewed, in ms.
+const HOLDS_MS: u64 = 2_000;
+/// How old it is when it is renewed.
+const RENEWED_MS: u64 = HOLDS_MS / 2;
+/// Leases held at the same time: what is beyond runs out by itself.
+const MOST: usize = 1_024;
+
+/// Who claims: a request that waits, or the hash of what is to be fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Claimant {
+    /// This context.
+    Stream(u32),
+    /// A refresh of what lies under this hash.
+    Refresh(u128),
+}
+
+/// What is claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// For whom.
+    pub claimant: Claimant,
+    /// The hash of what is fetched.
+    pub lease: u128,
+    /// Tells whose the lease is.
+    pub token: u64,
+    /// The hash of what is looked for at the same time.
+    pub entry: u128,
+}
+
+/// The leases that this worker holds in Redis.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Each with its token, the time until which it is renewed, and when it was last.
+    leases: Vec<(u128, u64, u64, u64)>,
+}
+
+impl Held {
+    /// A lease is ours, and is renewed for so long.
+    pub(super) fn take(&mut self, claim: &Claim, now_ms: u64, longest_ms: u64) {
+        if self.leases.len() < MOST {
+            self.leases.push((claim.lease, claim.token, now_ms + longest_ms, now_ms));
+        }
+    }
+
+    /// It is not any more.
+    pub(super) fn give_back(&mut self, lease: u128, token: u64) {
+        self.leases.retain(|(of, held, ..)| (*of, *held) != (lease, token));
+    }
+
+    /// Those that must be renewed now.
+    pub(super) fn due(&mut self, now_ms: u64) -> Vec<(u128, u64)> {
+        self.leases.retain(|(.., until_ms, _)| *until_ms > now_ms);
+        let due = self.leases.iter_mut().filter(|(.., at_ms)| *at_ms + RENEWED_MS <= now_ms);
+        due.map(|(lease, token, _, at_ms)| {
+            *at_ms = now_ms;
+            (*lease, *token)
+        })
+        .collect()
+    }
+}
+
+/// The key of a lease: in a cluster it lies where the entry does.
+fn lease_key(prefix: &str, lease: u128) -> String {
+    let key = redis_key(prefix, lease);
+    if prefix.contains('{') { key + ":lease" } else { format!("{{{key}}}:lease") }
+}
+
+/// Writes the commands that claim a lease and look for the entry.
+pub(super) fn write_claim(out: &mut Vec<u8>, prefix: &str, claim: &Claim) {
+    let (lease, token) = (lease_key(prefix, claim.lease), format!("{:016x}", claim.token));
+    let holds = HOLDS_MS.to_string();
+    let parts: [&[u8]; 6] =
+        [b"SET", lease.as_bytes(), token.as_bytes(), b"NX", b"PX", holds.as_bytes()];
+    resp::command(out, &parts);
+    resp::command(out, &[b"GET", redis_key(prefix, claim.entry).as_bytes()]);
+}
+
+/// Writes the command that renews a lease, or gives it back, if it is ours still.
+pub(super) fn write_keep(out: &mut Vec<u8>, prefix: &str, (lease, token): (u128, u64), keep: bool) {
+    const RENEW: &[u8] = b"if redis.call('GET', KEYS[1]) == ARGV[1] then \
+        return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
+    const GIVE_BACK: &[u8] = b"if redis.call('GET', KEYS[1]) == ARGV[1] then \
+        return redis.call('DEL', KEYS[1]) end return 0";
+    let (key, token) = (lease_key(prefix, lease), format!("{token:016x}"));
+    let holds = HOLDS_MS.to_string();
+    let script = if keep { RENEW } else { GIVE_BACK };
+    let parts: [&[u8]; 6] =
+        [b"EVAL", script, b"1", key.as_bytes(), token.as_bytes(), holds.as_bytes()];
+    resp::command(out, &parts);
+}
+
+/// Whether a claim was successful, by the reply to it.
+pub(super) fn is_ours(reply: Reply<'_>) -> Option<bool> {
+    match reply {
+        Reply::Simple(b"OK") => Some(true),
+        Reply::Nil => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    const CLAIM: Claim = Claim { claimant: Claimant::Stream(1), lease: 7, token: 0xab, entry: 8 };
+
+    #[test]
+    fn a_lease_lies_where_the_entry_does() {
+        let hex = "00000000000000000000000000000007";
+        assert_eq!(lease_key("t:", 7), format!("{{t:{hex}}}:lease"));
+        assert_eq!(lease_key("{t}:", 7), format!("{{t}}:{hex}:lease"));
+    }
+
+    #[test]
+    fn claims_are_written() {
+        let mut out = Vec::new();
+        write_claim(&mut out, "t:", &CLAIM);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.starts_with("*6\r\n$3\r\nSET\r\n$42\r\n{t:0000"), "{text}");
+        let set =
+            "$16\r\n00000000000000ab\r\n$2\r\nNX\r\n$2\r\nPX\r\n$4\r\n2000\r\n*2\r\n$3\r\nGET";
+        assert!(text.contains(set), "{text}");
+        for (keep, what) in [(true, "PEXPIRE"), (false, "DEL")] {
+            let mut out = Vec::new();
+            write_keep(&mut out, "t:", (7, 0xab), keep);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.starts_with("*6\r\n$4\r\nEVAL") && text.contains(what), "{text}");
+        }
+    }
+
+    #[test]
+    fn leases_are_renewed_while_they_are_held() {
+        let mut held = Held::default();
+        held.take(&CLAIM, 0, 10_000);
+        assert!(held.due(999).is_empty());
+        assert_eq!(held.due(1_000), [(7, 0xab)]);
+        assert!(held.due(1_999).is_empty());
+        assert_eq!(held.due(2_000), [(7, 0xab)]);
+        held.give_back(7, 0xac);
+        assert_eq!(held.due(3_000), [(7, 0xab)]);
+        held.give_back(7, 0xab);
+        assert!(held.due(9_000).is_empty());
+        held.take(&CLAIM, 0, 10_000);
+        assert!(held.due(10_000).is_empty());
+    }
+}

@@ -1,0 +1,194 @@
+//! Several instances with one Redis fetch once, where the route says so.
+
+use std::sync::Barrier;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::scene::no_routes;
+use crate::harness::{Asked, Envoy, Redis, Response, Scene, Script, eventually, reply};
+
+const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=60")];
+
+fn slow(ms: u64, fields: &'static [(&'static str, &'static str)]) -> Script {
+    let mut count = 0;
+    Script::start(move |asked: &Asked| {
+        count += 1;
+        sleep(Duration::from_millis(ms));
+        reply(200, fields, &format!("{} {count}", asked.target))
+    })
+}
+
+/// So many instances of the same fleet, with two workers each.
+fn fleet(
+    scene: &Scene,
+    script: &Script,
+    redis: &Redis,
+    count: usize,
+    change: impl Fn(&mut Value),
+) -> Vec<Envoy> {
+    let start = |_| {
+        let builder = Envoy::builder("event2table.yaml").origin(script.port).redis(redis.port);
+        let builder = builder.config(no_routes).config(|config| {
+            config["defaults"] = json!({"collapse": "fleet"});
+            config["origin"] = json!({"cluster": "origin"});
+            change(config);
+        });
+        let envoy = builder.workers(2).start(scene);
+        // What nobody can trust is not stored: the table must be known first.
+        eventually("the fleet to be joined", || {
+            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
+        });
+        envoy
+    };
+    (0..count).map(start).collect()
+}
+
+/// So many clients of each instance ask at the same moment.
+fn crowd(envoys: &[Envoy], count: usize, path: &str) -> Vec<Response> {
+    let ready = Barrier::new(envoys.len() * count);
+    std::thread::scope(|scope| {
+        let clients = envoys.iter().flat_map(|envoy| (0..count).map(move |_| envoy));
+        let clients: Vec<_> = clients
+            .map(|envoy| {
+                let ready = &ready;
+                scope.spawn(move || {
+                    let mut client = envoy.client();
+                    ready.wait();
+                    client.get(path)
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn a_crowd_on_several_instances_is_one_request() {
+    let scene = Scene::new("fleet-crowd");
+    let (script, redis) = (slow(300, &FRESH), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 3, |_| {});
+    for round in 0..4 {
+        let path = format!("/{round}");
+        let all = crowd(&envoys, 10, &path);
+        assert_eq!(script.asked().len(), 1, "round {round}");
+        for answer in &all {
+            assert_eq!((answer.status, &answer.body), (200, &all[0].body), "{answer:?}");
+        }
+    }
+    let leases = || redis.keys().into_iter().filter(|key| key.contains(":lease")).count();
+    eventually("leases to be given back", || (leases() == 0).then_some(()));
+}
+
+#[test]
+fn when_the_instance_that_asks_dies_another_one_asks() {
+    let scene = Scene::new("fleet-died");
+    let (script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |_| {});
+    script.hold(Some("GET"));
+    let mut first = envoys[0].client();
+    first.send("GET", b"/a", &[], b"").unwrap();
+    let asked = || (!script.asked().is_empty()).then_some(());
+    eventually("the origin to be asked", asked);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| envoys[1].client().get("/a"));
+        let followed = "tiercel_collapse{event=\"followed\"}";
+        eventually("the other one to wait", || (envoys[1].metric(followed) > 0).then_some(()));
+        // For longer than a lease holds that is not renewed.
+        sleep(Duration::from_millis(2_500));
+        assert!(script.asked().is_empty());
+        envoys[0].process.signal("KILL");
+        let start = Instant::now();
+        eventually("the other one to ask", asked);
+        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        script.hold(None);
+        assert_eq!(waits.join().unwrap().status, 200);
+    });
+}
+
+#[test]
+fn what_is_not_to_be_shared_holds_no_instance_up() {
+    let scene = Scene::new("fleet-unshared");
+    let script = slow(20, &[("cache-control", "no-store")]);
+    let redis = Redis::start(&scene, &[]);
+    let envoys = fleet(&scene, &script, &redis, 2, |_| {});
+    let all = crowd(&envoys, 5, "/a");
+    let mut bodies: Vec<_> = all.iter().map(|answer| answer.body.clone()).collect();
+    bodies.sort();
+    bodies.dedup();
+    assert_eq!(bodies.len(), 10, "each has an answer of its own");
+    let start = Instant::now();
+    for envoy in &envoys {
+        assert_eq!(envoy.client().get("/a").status, 200);
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[test]
+fn without_redis_each_instance_asks() {
+    let scene = Scene::new("fleet-alone");
+    let (script, mut redis) = (slow(100, &FRESH), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |_| {});
+    redis.process.kill();
+    for answer in crowd(&envoys, 10, "/a") {
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!(script.asked().len(), 2);
+}
+
+#[test]
+fn a_client_that_leaves_lets_another_instance_ask() {
+    let scene = Scene::new("fleet-left");
+    let (script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |_| {});
+    script.hold(Some("GET"));
+    let mut first = envoys[0].client();
+    first.send("GET", b"/a", &[], b"").unwrap();
+    let asked = || (!script.asked().is_empty()).then_some(());
+    eventually("the origin to be asked", asked);
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| envoys[1].client().get("/a"));
+        eventually("the other one to wait", || {
+            (envoys[1].metric("tiercel_collapse{event=\"followed\"}") > 0).then_some(())
+        });
+        drop(first);
+        eventually("the other one to ask", asked);
+        script.hold(None);
+        assert_eq!(waits.join().unwrap().status, 200);
+    });
+}
+
+#[test]
+fn what_is_stale_everywhere_is_refreshed_once() {
+    let scene = Scene::new("fleet-stale");
+    let fields = &[("cache-control", "max-age=2, stale-while-revalidate=60")];
+    let (script, redis) = (slow(100, fields), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |config| {
+        config["defaults"]["early_refresh"] = 0.into();
+    });
+    crowd(&envoys, 2, "/a");
+    assert_eq!(script.asked().len(), 1);
+    sleep(Duration::from_millis(2_200));
+    for answer in crowd(&envoys, 8, "/a") {
+        assert_eq!((answer.status, &*answer.body), (200, &b"/a 1"[..]), "{answer:?}");
+        assert!(answer.cache_status().starts_with("tiercel; hit; ttl=-"), "{answer:?}");
+    }
+    eventually("all to have what is new", || {
+        let all = crowd(&envoys, 4, "/a");
+        all.iter().all(|answer| answer.body == b"/a 2").then_some(())
+    });
+    assert_eq!(script.asked().len(), 1);
+}
+
+#[test]
+fn a_fetch_on_a_clients_behalf_is_the_fleets() {
+    let scene = Scene::new("fleet-detached");
+    let (script, redis) = (slow(200, &FRESH), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |config| {
+        config["defaults"]["fetch"] = "detached".into();
+    });
+    let all = crowd(&envoys, 5, "/a");
+    assert!(all.iter().all(|answer| answer.body == b"/a 1"), "{all:?}");
+    assert_eq!(script.asked().len(), 1);
+}
