@@ -1,5 +1,8 @@
 //! Redis Cluster behind redis_proxy, with a password.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use tiercel::http::key::Key;
 
 use crate::harness::scene::{echo_routes, l2_only, no_routes};
@@ -93,4 +96,42 @@ fn a_write_ends_what_lies_on_any_node() {
     }
     assert_eq!(one.metric("tiercel_l2_errors{kind=\"protocol\"}"), 0);
     two.expect_metric("tiercel_l2_lookups{result=\"invalid\"}", 30);
+}
+
+/// A lease lies on the node of what is fetched, so that giving it back does not overtake the store.
+#[test]
+fn one_instance_fetches_for_the_fleet() {
+    let scene = Scene::new("cluster-fleet");
+    let script = Script::start(|asked: &Asked| {
+        sleep(Duration::from_millis(30));
+        reply(200, &[("cache-control", "max-age=60")], &asked.target)
+    });
+    let cluster = Cluster::start(&scene, &PASSWORD);
+    let start = || {
+        let builder =
+            Envoy::builder("cluster.yaml").origin(script.port).redis(cluster.nodes[0].port);
+        let builder = builder.config(no_routes).config(|config| {
+            config["defaults"] = serde_json::json!({"collapse": "fleet"});
+        });
+        let envoy = builder.start(&scene);
+        eventually("the fleet to be joined", || {
+            envoy.client().get(&format!("/warm{}", scene.unique("")));
+            let stored = envoy.metric("tiercel_l2_stores{result=\"stored\"}");
+            let followed = envoy.metric("tiercel_coherence{event=\"followed\"}");
+            (stored > 0 && followed > 0).then_some(())
+        });
+        envoy
+    };
+    let envoys = [start(), start()];
+    script.asked();
+    for n in 0..30 {
+        let path = format!("/{n}");
+        std::thread::scope(|scope| {
+            for envoy in &envoys {
+                let path = &path;
+                scope.spawn(move || assert_eq!(envoy.client().get(path).body, path.as_bytes()));
+            }
+        });
+        assert_eq!(script.asked().len(), 1, "{path}");
+    }
 }

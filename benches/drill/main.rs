@@ -29,13 +29,14 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 13] = [
+const DRILLS: [Drill; 14] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
     ("redis_outage", redis_outage::run),
     ("mix", mix::run),
     ("stampede", stampede::collapse),
+    ("stampede_fleet", stampede::fleet),
     ("unshared", stampede::unshared),
     ("hot", hot::run),
     ("coherence_control", coherence::control),

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::harness::scene::echo_routes;
-use crate::harness::{Client, Envoy, Origin, Scene};
+use crate::harness::{Client, Envoy, Origin, Redis, Scene, eventually};
 use crate::report::Report;
 
 /// How long the origin takes.
@@ -14,6 +14,8 @@ const CROWD: usize = 1_000;
 const EACH: usize = 50;
 const KEYS: usize = 20;
 const LEADERS: usize = 100;
+const FLEET_EACH: usize = 100;
+const FLEET_KEYS: usize = 10;
 const UNSHARED: usize = 200;
 const UNSHARED_MS: u64 = 100;
 const ROUNDS: usize = 6;
@@ -70,6 +72,53 @@ pub fn collapse(report: &mut Report) {
     report.figure("followers_that_failed", failed);
     report.figure("followers_longest_ms", millis(longest));
     report.check("no follower fails or hangs", failed == 0 && longest < Duration::from_secs(2));
+}
+
+/// Two instances, one Redis, and the time-outs of the example.
+pub fn fleet(report: &mut Report) {
+    let scene = Scene::new("drill-fleet");
+    let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+    let start = || {
+        let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(redis.port);
+        let builder = builder.config(|config| {
+            echo_routes(config);
+            config["defaults"]["collapse"] = "fleet".into();
+        });
+        builder.workers(2).start(&scene)
+    };
+    let envoys = [start(), start()];
+    for envoy in &envoys {
+        eventually("the fleet to be joined", || {
+            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
+        });
+        envoy.client().get("/echo/warm");
+    }
+    let (mut failed, mut bodies, mut latencies, mut asked) = (0, Vec::new(), Vec::new(), 0);
+    for round in 0..FLEET_KEYS {
+        let path = format!("/echo/fleet{round}?delay_ms={ORIGIN_MS}");
+        let before = origin.total();
+        let crowds = std::thread::scope(|scope| {
+            let both = envoys.each_ref().map(|envoy| {
+                let path = &path;
+                scope.spawn(move || ask(envoy, FLEET_EACH, |_| path.clone()))
+            });
+            both.map(|crowd| crowd.join().expect("a crowd"))
+        });
+        asked += origin.total() - before;
+        for crowd in crowds {
+            failed += crowd.failed;
+            bodies.push(crowd.bodies);
+            latencies.extend(crowd.latencies);
+        }
+    }
+    latencies.sort_unstable();
+    report.figure("instances", envoys.len());
+    report.figure("clients_of_each", FLEET_EACH);
+    report.figure("keys", FLEET_KEYS);
+    report.figure("origin_requests", asked);
+    figures(report, &Crowd { failed, bodies: 1, latencies });
+    report.check("one request for each key", asked == FLEET_KEYS as u64);
+    report.check("no request failed", failed == 0 && bodies.iter().all(|bodies| *bodies == 1));
 }
 
 /// What is not to be shared, beside the same without the cache.
