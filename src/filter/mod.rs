@@ -12,6 +12,8 @@ mod requests;
 mod responses;
 mod root;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod stream;
 #[cfg(test)]
 mod tests;

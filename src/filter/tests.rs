@@ -37,7 +37,7 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
 }
 
 /// An empty table of generations, of incarnation 9.
-const TABLE: &str = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n";
+pub(super) const TABLE: &str = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n";
 
 pub(super) fn configure(
     host: &Rc<Fake>,

@@ -19,6 +19,8 @@ pub(crate) struct Fake {
     pub(crate) responses: RefCell<Vec<(u32, u16, Vec<u8>)>>,
     pub(crate) resumed: RefCell<Vec<u32>>,
     pub(crate) calls: RefCell<Vec<Vec<u8>>>,
+    /// Targets of calls, by token.
+    pub(crate) targets: RefCell<HashMap<u32, String>>,
     pub(crate) refuse_calls: Cell<bool>,
     pub(crate) dead: RefCell<HashSet<u32>>,
     /// Requests that are over, whose contexts the host still knows.
@@ -126,13 +128,17 @@ impl Host for Rc<Fake> {
         Ok(())
     }
 
-    fn call(&self, _: &str, _: &[u8], body: &[u8], _: u32) -> HostResult<u32> {
+    fn call(&self, _: &str, fields: &[u8], body: &[u8], _: u32) -> HostResult<u32> {
         if self.refuse_calls.get() {
             return Err(HostError::Internal);
         }
         let mut calls = self.calls.borrow_mut();
         calls.push(body.to_vec());
-        Ok(u32::try_from(calls.len()).unwrap())
+        let token = u32::try_from(calls.len()).unwrap();
+        let target = crate::http::fields::Fields::new(fields).get(b":path").unwrap_or_default();
+        let target = String::from_utf8_lossy(target).into_owned();
+        self.targets.borrow_mut().insert(token, target);
+        Ok(token)
     }
 
     fn open_queue(&self, _: &str) -> HostResult<u32> {
