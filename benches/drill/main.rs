@@ -17,6 +17,7 @@ mod hot;
 mod load;
 mod memory;
 mod mix;
+mod origin_outage;
 mod redis_outage;
 mod report;
 mod shared_memory;
@@ -34,6 +35,7 @@ const DRILLS: [Drill; 14] = [
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
     ("redis_outage", redis_outage::run),
+    ("origin_outage", origin_outage::run),
     ("mix", mix::run),
     ("stampede", stampede::collapse),
     ("stampede_fleet", stampede::fleet),

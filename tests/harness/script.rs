@@ -26,7 +26,8 @@ struct Shared {
     asked: Vec<Asked>,
     /// Answers to this method are made, and not sent yet.
     held: Option<&'static str>,
-    hangs: bool,
+    /// What gets no answer at all.
+    hangs: fn(&Asked) -> bool,
 }
 
 impl Asked {
@@ -41,8 +42,8 @@ impl Script {
     pub fn start(answer: impl FnMut(&Asked) -> Option<Vec<u8>> + Send + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = listener.local_addr().expect("a port").port();
-        let shared =
-            Shared { answer: Box::new(answer), asked: Vec::new(), held: None, hangs: false };
+        let (answer, asked) = (Box::new(answer), Vec::new());
+        let shared = Shared { answer, asked, held: None, hangs: |_| false };
         let shared = Arc::new((Mutex::new(shared), Condvar::new()));
         let of_threads = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -67,6 +68,11 @@ impl Script {
 
     /// From now on gives no answer at all, or does again; what was asked meanwhile never gets one.
     pub fn hang(&self, hangs: bool) {
+        self.hang_for(if hangs { |_| true } else { |_| false });
+    }
+
+    /// As [`Self::hang`], for some of what it is asked.
+    pub fn hang_for(&self, hangs: fn(&Asked) -> bool) {
         lock(&self.shared.0).hangs = hangs;
     }
 
@@ -99,7 +105,7 @@ fn serve(stream: &TcpStream, (shared, released): &(Mutex<Shared>, Condvar)) -> O
         let asked = read_request(&mut reader)?;
         let mut shared = lock(shared);
         shared.asked.push(asked.clone());
-        if shared.hangs {
+        if (shared.hangs)(&asked) {
             drop(shared);
             // Until the other side has enough of it.
             let _ = reader.read(&mut [0]);
