@@ -189,3 +189,32 @@ fn an_origin_that_hangs_is_found_out() {
     script.becomes(|_| reply(200, &FRESH, "new"));
     eventually("the new answer", || (client.get("/a").body == b"new").then_some(()));
 }
+
+#[test]
+fn what_hung_holds_nothing_up_when_the_origin_is_back() {
+    let scene = Scene::new("protection-back");
+    let script = Script::start(|asked: &Asked| {
+        let behind = [("cache-control", "max-age=0, stale-while-revalidate=60, stale-if-error=60")];
+        reply(200, if asked.target == "/behind" { &behind[..] } else { &STALE }, "old")
+    });
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let builder = builder.config(|config| {
+        config["origin"] = json!({"cluster": "origin", "timeout": "30s"});
+        config["protection"] = json!({"failures": 2, "probe_interval": "200ms"});
+    });
+    let envoy = builder.route_timeout("0.3s").workers(1).start(&scene);
+    let mut client = envoy.client();
+    for path in ["/a", "/behind"] {
+        assert_eq!(client.get(path).status, 200);
+    }
+    script.hang(true);
+    assert_eq!(client.get("/behind").body, b"old");
+    fail(&envoy, &mut client, "/a");
+    script.hang(false);
+    script.becomes(|_| reply(200, &FRESH, "new"));
+    let start = Instant::now();
+    for path in ["/a", "/behind"] {
+        eventually("the new answer", || (client.get(path).body == b"new").then_some(()));
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}

@@ -191,6 +191,10 @@ impl Exchange {
         let times = (self.asked_ms, now_ms);
         if let Some(event) = origin.answered(well, times, &self.policy.protection) {
             worker.counters.count(Counter::Protection(event));
+            if event == Protection::Closed {
+                // What was asked while it failed may hang for as long as it likes: it is asked anew.
+                worker.refreshing.clear();
+            }
         }
     }
 }
