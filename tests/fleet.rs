@@ -192,3 +192,43 @@ fn a_fetch_on_a_clients_behalf_is_the_fleets() {
     assert!(all.iter().all(|answer| answer.body == b"/a 1"), "{all:?}");
     assert_eq!(script.asked().len(), 1);
 }
+
+#[test]
+fn what_varies_is_one_request_too() {
+    let scene = Scene::new("fleet-varies");
+    let fields = &[("cache-control", "max-age=60"), ("vary", "x-lang")];
+    let (script, redis) = (slow(300, fields), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 3, |_| {});
+    for round in 0..4 {
+        let all = crowd(&envoys, 3, &format!("/{round}"));
+        assert!(all.iter().all(|answer| answer.status == 200), "{all:?}");
+        assert_eq!(script.asked().len(), 1, "round {round}");
+    }
+}
+
+#[test]
+fn what_must_be_validated_each_time_keeps_no_instance_from_asking() {
+    let scene = Scene::new("fleet-validated");
+    let fields = &[("cache-control", "max-age=0"), ("etag", "\"a\"")];
+    let (script, redis) = (slow(200, fields), Redis::start(&scene, &[]));
+    let envoys = fleet(&scene, &script, &redis, 2, |_| {});
+    // Each asks all the time.
+    let longest: Vec<_> = std::thread::scope(|scope| {
+        let clients = envoys.iter().map(|envoy| {
+            scope.spawn(|| {
+                let (mut client, begin) = (envoy.client(), Instant::now());
+                let mut longest = Duration::ZERO;
+                while begin.elapsed() < Duration::from_secs(4) {
+                    let start = Instant::now();
+                    assert_eq!(client.get("/a").status, 200);
+                    longest = longest.max(start.elapsed());
+                }
+                longest
+            })
+        });
+        let clients: Vec<_> = clients.collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    // The origin takes 200 ms, and is asked for the other instance before.
+    assert!(longest.iter().all(|took| *took < Duration::from_millis(1_500)), "{longest:?}");
+}

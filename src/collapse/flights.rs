@@ -162,6 +162,12 @@ impl Flights {
         }
     }
 
+    /// Whether somebody waits for the fetch with this ticket.
+    #[must_use]
+    pub fn has_followers(&self, ticket: Ticket) -> bool {
+        self.by_key.get(&ticket.hash).is_some_and(|flight| !flight.followers.is_empty())
+    }
+
     /// What the request with this ticket leads is fetched on its behalf: it waits for it as others may.
     pub fn wait_for_own(&mut self, ticket: Ticket, context: u32) -> bool {
         let Some(flight) = self.led_by(ticket) else { return false };

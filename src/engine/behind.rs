@@ -42,10 +42,17 @@ impl Exchange {
         true
     }
 
+    /// Another worker fetches it again.
+    pub fn is_refreshed_elsewhere(&self, worker: &mut Worker) {
+        if let Some(Behind::Refresh(hash)) = &self.behind {
+            worker.refreshing.remove(hash);
+        }
+    }
+
     /// Whether what it leads is fetched by the cache itself.
     #[must_use]
     pub fn detaches(&self) -> bool {
-        let once = self.leads.is_some() && !self.detached;
+        let once = self.leads.is_some() && !self.detached && self.may_lead();
         once && self.rule.detached && self.policy.origin.is_some()
     }
 

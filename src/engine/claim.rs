@@ -1,8 +1,10 @@
 //! Fetches that one instance makes for the whole fleet, where the route says so.
 
 use super::behind::Behind;
-use super::exchange::Exchange;
-use super::{FromL2, Worker, Write};
+use super::collapse::MOST_WAITS;
+use super::exchange::{Exchange, Found};
+use super::{Worker, Write};
+use crate::entry::Entry;
 use crate::l2::{Claim, Claimant};
 use crate::observe::{Collapse, Counter};
 
@@ -37,8 +39,13 @@ impl Exchange {
     /// What to ask.
     pub fn claim(&mut self, claimant: Claimant, worker: &mut Worker) -> Option<Claim> {
         self.lease = Lease::Asked;
-        let token = worker.random.u64(..);
+        let token = worker.random.u64(1..);
         Some(Claim { claimant, lease: self.leased()?, token, entry: self.hash() })
+    }
+
+    /// It asks no more who fetches.
+    pub(super) const fn goes_without_lease(&mut self) {
+        self.lease = Lease::Asked;
     }
 
     /// It is the one who fetches.
@@ -46,27 +53,32 @@ impl Exchange {
         self.lease = Lease::Held(claim.lease, claim.token);
     }
 
-    /// Another instance fetches, and it waits for that.
-    pub fn waits_for_fleet(&mut self, worker: &mut Worker) {
-        if self.behind.is_none() && self.waits == 0 {
-            self.waits = 1;
-            worker.counters.count(Counter::Collapse(Collapse::Followed));
+    /// Another instance fetches, the one with this token, and it waits for that; false if it has waited for too
+    /// many already, whose fetches brought nothing for it.
+    pub fn waits_for_fleet(&mut self, holder: u64, worker: &mut Worker) -> bool {
+        if holder != 0 && self.holder != holder {
+            if self.waits >= MOST_WAITS {
+                return false;
+            }
+            self.holder = holder;
+            self.waits += 1;
+            if self.behind.is_none() {
+                worker.counters.count(Counter::Collapse(Collapse::Followed));
+            }
         }
+        true
     }
 
-    /// What L2 has by now that is newer than what is to be fetched again.
-    pub fn refreshed_in_l2(
-        &mut self,
-        bytes: &[u8],
-        of: (u64, u64),
-        now_ms: u64,
-        worker: &mut Worker,
-    ) -> bool {
-        let known = self.stored.as_ref().map(|stored| stored.meta().stored_ms);
-        match self.found_in_l2(bytes, of, now_ms, worker) {
-            FromL2::Serve(found) => known < Some(found.entry.meta().stored_ms),
-            FromL2::AskAgain | FromL2::Forward => false,
-        }
+    /// It has fetched nothing, but looks for something else first.
+    pub fn looks_elsewhere(&mut self, worker: &mut Worker) {
+        self.give_back(worker);
+    }
+
+    /// Whether what L2 has by now answers it: what is to be fetched again only if it is newer.
+    #[must_use]
+    pub fn takes(&self, found: &Found) -> bool {
+        let received = |entry: &Entry| entry.meta().stored_ms;
+        self.behind.is_none() || self.stored.as_deref().map(received) < Some(received(&found.entry))
     }
 
     /// Gives its lease back, if it has one, after everything that it has stored.

@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use super::exchange::{Exchange, Found, Level};
-use super::{Outcome, Worker, elsewhere};
+use super::{Outcome, Worker, elsewhere, is_of_now};
 use crate::collapse::{Alone, Ended, Joined, Ticket};
+use crate::entry::Entry;
 use crate::http::cache_status::Forward;
 use crate::http::storable::NotStored;
 use crate::observe::{Collapse, Counter};
 
 /// How often a request waits: what it waited for may be for others each time.
-const MOST_WAITS: u8 = 3;
+pub(super) const MOST_WAITS: u8 = 3;
 
 impl Exchange {
     /// The hash of what others may be fetching as well, and whether what this request fetches could be for
@@ -18,14 +19,21 @@ impl Exchange {
     #[must_use]
     pub fn shares(&self, worker: &Worker, now_ms: u64) -> Option<(u128, bool)> {
         let asked = self.asked();
+        let may_lead = self.may_lead();
         let of_one = asked.authorization && !self.rule.store.authorization_ignored;
         let for_itself = !self.rule.collapse
             || of_one
             || self.wanted().no_cache.is_some()
             || self.waits >= MOST_WAITS
             || worker.refused.knows(self.key.hash(), now_ms);
-        let may_lead = !(asked.head || asked.range || asked.no_store);
         (!for_itself).then(|| (self.hash(), may_lead))
+    }
+
+    /// Whether what it fetches could be for others.
+    #[must_use]
+    pub fn may_lead(&self) -> bool {
+        let asked = self.asked();
+        !(asked.head || asked.range || asked.no_store)
     }
 
     /// What has become of the request: it leads, it waits for `hash`, or it asks for itself.
@@ -102,6 +110,14 @@ impl Exchange {
         let outcome = Outcome::StaleIfError;
         worker.counters.count(Counter::Request(outcome));
         Some(Found { entry, level: Level::L1, outcome, refresh: false, now_ms })
+    }
+
+    /// What it leads has come: those who wait for it get it, whatever L1 keeps.
+    pub(super) fn land(&self, entry: &Rc<Entry>, worker: &mut Worker) {
+        let waited_for = self.leads.is_some_and(|ticket| worker.flights.has_followers(ticket));
+        if waited_for && is_of_now(&self.policy, worker) {
+            worker.landed.insert(entry.key().hash(), Rc::clone(entry));
+        }
     }
 
     /// The fetch that others may wait for has ended.

@@ -132,6 +132,7 @@ impl Exchange {
 
     /// L2 gave no answer.
     pub fn l2_failed(&mut self, error: L2Error, worker: &mut Worker) {
+        self.goes_without_lease();
         if matches!(self.why, Forward::UriMiss | Forward::VaryMiss) {
             self.why = Forward::Miss;
         }

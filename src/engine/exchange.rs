@@ -136,6 +136,8 @@ pub struct Exchange {
     pub(super) detached: bool,
     /// Whether it is the one of the fleet that fetches.
     pub(super) lease: Lease,
+    /// The token of the one it waited for last.
+    pub(super) holder: u64,
     /// Where it would go, and while it is there, that it is.
     pub(super) origin: Option<Rc<Origin>>,
     pub(super) fetch: Option<Fetch>,
@@ -265,6 +267,7 @@ impl Exchange {
             follows: 0,
             detached: false,
             lease: Lease::None,
+            holder: 0,
             origin: None,
             fetch: None,
             probes: false,

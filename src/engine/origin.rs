@@ -338,6 +338,7 @@ impl Exchange {
         }
         let entry = filled.into_entry(key).with_tags(self.tags.as_slice().into(), self.epoch);
         let entry = Rc::new(entry);
+        self.land(&entry, worker);
         keep(&self.policy, &entry, worker);
         worker.store(Rc::clone(&entry), !self.absent);
         worker.refused.forget(self.key.hash());
@@ -390,6 +391,7 @@ impl Exchange {
         let tags = Tags::of_resource(self.key.as_bytes());
         let record = variants.to_entry(&self.key, now_ms, until_ms);
         let record = Rc::new(record.with_tags(tags.as_slice().into(), self.epoch));
+        self.land(&record, worker);
         keep(&self.policy, &record, worker);
         worker.store(record, true);
     }

@@ -120,6 +120,13 @@ impl Exchange {
         self.origin = name.map(|name| worker.origins.get(name));
     }
 
+    /// The cache asks the origin of this name itself; what shows whether one fails goes by the name of that.
+    pub fn goes_behind(&mut self, name: &[u8], worker: &mut Worker) {
+        if !self.probes {
+            self.goes_to(Some(name), worker);
+        }
+    }
+
     /// Whether it is to show whether the origin still fails.
     #[must_use]
     pub const fn probes(&self) -> bool {
@@ -132,7 +139,8 @@ impl Exchange {
         let protection = &self.policy.protection;
         let origin = Rc::clone(self.origin.as_ref().filter(|origin| origin.fails(protection))?);
         self.stored_for_error(now_ms, worker)?;
-        let probe = origin.is_due(protection, now_ms);
+        // What it asked for would not be stored: it shows nothing to anybody else.
+        let probe = !self.asked().no_store && origin.is_due(protection, now_ms);
         if probe && self.policy.origin.is_none() {
             // It asks for itself: who leads may wait for an answer that never comes.
             self.waits_no_more();

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use super::protection::Origins;
 use super::refused::Refused;
@@ -49,6 +49,8 @@ pub struct Worker {
     pub generations: Generations,
     /// Chance, for what is better not done by all at once.
     pub(super) random: fastrand::Rng,
+    /// What was just stored for those who wait for it, should L1 not take it.
+    pub(super) landed: HashMap<u128, Rc<Entry>>,
     /// Who waits for whose fetch.
     pub flights: Flights,
     /// How the origins fare.
@@ -78,6 +80,7 @@ impl Worker {
             tagging: None,
             generations: Generations::default(),
             random: fastrand::Rng::with_seed(seed),
+            landed: HashMap::new(),
             flights: Flights::default(),
             origins: Origins::default(),
             refused: Refused::default(),
@@ -99,7 +102,8 @@ impl Worker {
 
     /// What L1 has under `key`, if nothing has made it invalid.
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
-        let entry = Rc::clone(self.l1.get(key)?);
+        let of_l1 = self.l1.get(key).map(Rc::clone);
+        let entry = of_l1.or_else(|| self.landed(key))?;
         let validity = self.generations.validity(entry.tags(), entry.epoch());
         if validity == Validity::Current {
             return Some(entry);
@@ -115,6 +119,18 @@ impl Worker {
             Some(_) => {}
         }
         usable
+    }
+
+    fn landed(&self, key: &[u8]) -> Option<Rc<Entry>> {
+        if self.landed.is_empty() {
+            return None;
+        }
+        self.landed.get(&Key::new(key).hash()).map(Rc::clone)
+    }
+
+    /// All who waited for what was just stored have looked for it.
+    pub fn all_have_looked(&mut self) {
+        self.landed.clear();
     }
 
     /// What is stored of the resource, anywhere, is not to be used again, nor what is being fetched of it.

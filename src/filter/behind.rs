@@ -15,13 +15,13 @@ impl<H: Host> Module<H> {
     pub(super) fn refresh(&mut self, root: u32, mut exchange: Box<Exchange>, found: &Found) {
         let (policy, now_ms) = (Rc::clone(exchange.policy()), found.now_ms);
         let Some(origin) = &policy.origin else { return };
-        exchange.goes_to(Some(origin.cluster.as_bytes()), &mut self.worker);
+        exchange.goes_behind(origin.cluster.as_bytes(), &mut self.worker);
         let hash = found.entry.key().hash();
-        if !exchange.probes() && !self.may_refresh(hash, now_ms) {
-            return;
-        }
         if !exchange.refresh(&found.entry, now_ms, &mut self.worker) {
             return;
+        }
+        if !exchange.probes() && !self.may_refresh(hash, now_ms) {
+            return exchange.is_refreshed_elsewhere(&mut self.worker);
         }
         if let Some(exchange) = self.claim_refresh(root, hash, exchange, now_ms) {
             self.refresh_now(root, exchange, now_ms);

@@ -61,23 +61,30 @@ impl<H: Host> Module<H> {
     }
 
     fn ask_fleet(&mut self, root: u32, claimant: Claimant, exchange: &mut Exchange) -> bool {
+        let Some(scope) = self.roots.get(&root).and_then(Root::scope) else { return false };
+        // Without the table nothing that others store can be trusted.
+        if !self.worker.generations.knows(scope) {
+            return false;
+        }
         let Some(claim) = exchange.claim(claimant, &mut self.worker) else { return false };
         self.roots.get_mut(&root).is_some_and(|root| root.claim(&self.host, claim))
     }
 
-    /// Redis has answered a claim: whether it is `ours` to fetch, and what it had `found` by then, in a table
-    /// that was asked about at this epoch.
+    /// Redis has answered a claim: the token of who fetches, and what it had `found` by then, in a table that was
+    /// asked about at this epoch.
     pub(super) fn claimed(
         &mut self,
         claim: &Claim,
-        (ours, found): (bool, Option<&[u8]>),
+        (holder, found): (u64, Option<&[u8]>),
         (epoch, now_ms): (u64, u64),
     ) {
         let Some(mut waiting) = self.claims.remove(&claim.claimant) else { return };
-        let scope = self.roots.get(&waiting.root).and_then(Root::scope);
-        let of = (scope.unwrap_or(0), epoch);
+        waiting.asking = false;
+        let ours = holder == claim.token;
         let exchange = self.take_claiming(claim.claimant, &mut waiting);
-        let root = self.roots.get_mut(&waiting.root).filter(|_| ours);
+        let root = self.roots.get_mut(&waiting.root);
+        let scope = root.as_ref().and_then(|root| root.scope());
+        let root = root.filter(|_| ours);
         let Some(mut exchange) = exchange else {
             if let Some(root) = root {
                 root.give_back(&self.host, claim.lease, claim.token);
@@ -88,35 +95,28 @@ impl<H: Host> Module<H> {
             exchange.holds(claim);
             root.hold(claim, now_ms, exchange.policy().waiting.wait_ms);
         }
-        let served = match (claim.claimant, found) {
-            (_, None) => None,
-            (Claimant::Stream(_), Some(bytes)) => {
-                match exchange.found_in_l2(bytes, of, now_ms, &mut self.worker) {
-                    FromL2::Serve(found) => Some(Some(found)),
-                    FromL2::AskAgain | FromL2::Forward => None,
+        let of = (scope.unwrap_or(0), epoch);
+        match found.map(|bytes| exchange.found_in_l2(bytes, of, now_ms, &mut self.worker)) {
+            Some(FromL2::Serve(found)) if exchange.takes(&found) => {
+                exchange.found_after_all(&mut self.worker);
+                exchange.answered(&mut self.worker);
+                self.post(waiting.root);
+                if let Claimant::Stream(context) = claim.claimant {
+                    let action = self.serve((context, waiting.root), exchange, &found);
+                    self.resume_if(action);
                 }
             }
-            (Claimant::Refresh(_), Some(bytes)) => {
-                let newer = exchange.refreshed_in_l2(bytes, of, now_ms, &mut self.worker);
-                newer.then_some(None)
+            // One of several variants: that is looked for first.
+            Some(FromL2::AskAgain) if ours => {
+                exchange.looks_elsewhere(&mut self.worker);
+                self.post(waiting.root);
+                self.wait_for_fleet(claim.claimant, waiting, exchange);
             }
-        };
-        if let Some(found) = served {
-            exchange.found_after_all(&mut self.worker);
-            exchange.answered(&mut self.worker);
-            self.post(waiting.root);
-            if let (Some(found), Claimant::Stream(context)) = (found, claim.claimant) {
-                let action = self.serve((context, waiting.root), exchange, &found);
-                self.resume_if(action);
+            _ if ours || !exchange.waits_for_fleet(holder, &mut self.worker) => {
+                self.fetch_claimed(claim.claimant, waiting.root, exchange, now_ms);
             }
-            return;
+            _ => self.wait_for_fleet(claim.claimant, waiting, exchange),
         }
-        if ours {
-            return self.fetch_claimed(claim.claimant, waiting.root, exchange, now_ms);
-        }
-        exchange.waits_for_fleet(&mut self.worker);
-        waiting.asking = false;
-        self.wait_for_fleet(claim.claimant, waiting, exchange);
     }
 
     /// Redis gave no answer to a claim: whoever asked fetches itself.
@@ -139,8 +139,8 @@ impl<H: Host> Module<H> {
             let Some(mut waiting) = self.claims.remove(&claimant) else { continue };
             let Some(mut exchange) = self.take_claiming(claimant, &mut waiting) else { continue };
             // If there is no room it is asked at the next tick.
-            waiting.asking = self.ask_fleet(root, claimant, &mut exchange);
-            self.wait_for_fleet(claimant, waiting, exchange);
+            let asking = self.ask_fleet(root, claimant, &mut exchange);
+            self.wait_for_fleet(claimant, Waiting { asking, ..waiting }, exchange);
         }
         if let Some(r) = self.roots.get_mut(&root) {
             r.renew(now_ms);
@@ -149,13 +149,20 @@ impl<H: Host> Module<H> {
         let _ = self.host.set_context(root);
     }
 
-    /// Gives up those whose answer never came, for their filter is gone.
+    /// Those whose answer never came go without, and what nobody waits for is left: its filter is gone.
     pub(super) fn expire_claims(&mut self, now_ms: u64) {
-        let late = self.claims.extract_if(|_, waiting| waiting.until_ms + GRACE_MS < now_ms);
-        for (_, Waiting { refresh, .. }) in late {
-            if let Some(exchange) = refresh {
-                exchange.answered(&mut self.worker);
-                exchange.abandon(&mut self.worker);
+        let late = self.claims.iter().filter(|(_, waiting)| waiting.until_ms + GRACE_MS < now_ms);
+        let late: Vec<_> = late.map(|(claimant, _)| *claimant).collect();
+        for claimant in late {
+            match claimant {
+                Claimant::Stream(_) => self.go_without_fleet(claimant, now_ms),
+                Claimant::Refresh(_) => {
+                    let exchange = self.claims.remove(&claimant).and_then(|late| late.refresh);
+                    if let Some(exchange) = exchange {
+                        exchange.answered(&mut self.worker);
+                        exchange.abandon(&mut self.worker);
+                    }
+                }
             }
         }
     }

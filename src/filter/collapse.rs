@@ -144,6 +144,9 @@ impl<H: Host> Module<H> {
             let Some((context, verdict)) = next else { break };
             self.go_on(context, verdict, now_ms);
         }
+        if !self.worker.flights.has_due() {
+            self.worker.all_have_looked();
+        }
         self.settle(root);
         // The root lives: it is the one that was called.
         let _ = self.host.set_context(root);
@@ -157,6 +160,14 @@ impl<H: Host> Module<H> {
                 self.worker.flights.ended(ticket, Ended::Lost);
             }
             return;
+        };
+        let verdict = match verdict {
+            // What it fetches is for nobody else.
+            Verdict::Leads(ticket) if !exchange.may_lead() => {
+                self.worker.flights.ended(ticket, Ended::Lost);
+                Verdict::Alone(Alone::Unshared)
+            }
+            verdict => verdict,
         };
         if let Verdict::Leads(ticket) = verdict {
             exchange.takes_over(ticket, &mut self.worker);

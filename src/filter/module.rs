@@ -182,28 +182,31 @@ impl<H: Host> Module<H> {
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
         for (id, (of, stream)) in ended {
-            let worker = &mut self.worker;
-            match stream {
-                Stream::Bypassed(_, Some(write)) => write.end(self.host.now_ms(), worker),
-                Stream::AwaitingL2(exchange) => {
-                    worker.counters.count(Counter::L2(L2Lookup::Abandoned));
-                    exchange.abandon(worker);
-                }
-                Stream::Forwarded(exchange, _) | Stream::Claiming(exchange) => {
-                    exchange.abandon(worker);
-                }
-                Stream::Following(exchange) => worker.flights.gone(exchange.follows(), id),
-                Stream::Tunnelled
-                | Stream::Bypassed(_, None)
-                | Stream::Emptied
-                | Stream::Retyped(_) => continue,
-            }
-            self.post(of);
+            self.forget(id, of, stream);
         }
         self.settle(root);
         if self.roots.len() != known {
             self.set_l1_budget();
         }
+    }
+
+    /// A stream is gone before it came to its end.
+    pub(super) fn forget(&mut self, context: u32, root: u32, stream: Stream) {
+        let worker = &mut self.worker;
+        match stream {
+            Stream::Bypassed(_, Some(write)) => write.end(self.host.now_ms(), worker),
+            Stream::AwaitingL2(exchange) => {
+                worker.counters.count(Counter::L2(L2Lookup::Abandoned));
+                exchange.abandon(worker);
+            }
+            Stream::Forwarded(exchange, _) | Stream::Claiming(exchange) => exchange.abandon(worker),
+            Stream::Following(exchange) => worker.flights.gone(exchange.follows(), context),
+            Stream::Tunnelled
+            | Stream::Bypassed(_, None)
+            | Stream::Emptied
+            | Stream::Retyped(_) => return,
+        }
+        self.post(root);
     }
 
     /// The filters of a VM share one L1: it is as large as the largest of them wants it.
@@ -256,9 +259,9 @@ impl<H: Host> Module<H> {
                     is_refused = true;
                     self.not_bumped(count, error);
                 }
-                Answer::Claimed(claim, ours, found) => {
+                Answer::Claimed(claim, holder, found) => {
                     let found = found.filter(|_| is_known);
-                    self.claimed(&claim, (ours, found), (epoch, now_ms));
+                    self.claimed(&claim, (holder, found), (epoch, now_ms));
                 }
                 Answer::NotClaimed(claim, error) => self.not_claimed(&claim, error, now_ms),
                 Answer::Absent(ticket) => self.answer(ticket, Ok(None), (epoch, now_ms)),

@@ -151,7 +151,9 @@ impl<H: Host> Module<H> {
             Some((root_id, stream)) if !ended => {
                 self.streams.insert(context, (root_id, stream));
             }
-            _ => {}
+            // Somebody else's local reply was the end of what waited.
+            Some((root_id, stream)) => self.forget(context, root_id, stream),
+            None => {}
         }
     }
 }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use super::root::Root;
 use super::tests::{TABLE, configure, respond_with};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
@@ -286,6 +287,13 @@ impl Day {
         }
     }
 
+    /// Whether an instance knows the table: before, it trusts nothing that lies in Redis.
+    fn is_joined(&self, at: usize) -> bool {
+        let Instance { module, .. } = &self.instances[at];
+        let scope = module.roots.get(&ROOT).and_then(Root::scope);
+        scope.is_some_and(|scope| module.worker.generations.knows(scope))
+    }
+
     /// Fetches under way, by key.
     fn fetching(&self) -> BTreeMap<u64, usize> {
         let mut all = BTreeMap::new();
@@ -311,7 +319,7 @@ impl Day {
             self.now_ms += STEP_MS;
             let busy = self.now_ms < begun_ms + BUSY_MS;
             for at in 0..INSTANCES {
-                if busy && self.random.u8(..20) == 0 {
+                if busy && self.is_joined(at) && self.random.u8(..20) == 0 {
                     self.instances[at].host.now_ms.set(self.now_ms);
                     self.arrive(at);
                 }

@@ -1,7 +1,7 @@
 //! What the replies to a call mean for who waits for it.
 
 use super::L2Error;
-use super::claims::{Claim, is_ours};
+use super::claims::{Claim, holder};
 use super::resp::{Reply, next_reply};
 use super::table::{read_bumped, read_followed};
 use crate::coherence::{Asked, Bumped, Cells, Followed, Layout};
@@ -18,8 +18,8 @@ pub enum Answer<'a> {
     Absent(Ticket),
     /// A look-up failed.
     Failed(Ticket, L2Error),
-    /// Whether a claim was successful, and what was found at the same time.
-    Claimed(Claim, bool, Option<&'a [u8]>),
+    /// The token of who holds the lease that was claimed, and what was found at the same time.
+    Claimed(Claim, u64, Option<&'a [u8]>),
     /// A claim failed: nobody knows who fetches.
     NotClaimed(Claim, L2Error),
     /// A store was accepted.
@@ -100,13 +100,13 @@ impl Waiting {
                 give(table(asked, followed, false));
                 let mut replies = Replies::new(&mut replies);
                 for claim in claims {
-                    let (lease, entry) = (replies.next(), replies.next());
+                    let (_, lease, entry) = (replies.next(), replies.next(), replies.next());
                     let found = match entry {
                         Some(Ok(Reply::Bulk(value))) if known => Some(value),
                         _ => None,
                     };
-                    give(match lease.unwrap_or(Err(L2Error::Protocol)).map(is_ours) {
-                        Ok(Some(ours)) => Answer::Claimed(claim, ours, found),
+                    give(match lease.unwrap_or(Err(L2Error::Protocol)).map(holder) {
+                        Ok(Some(holder)) => Answer::Claimed(claim, holder, found),
                         Ok(None) => Answer::NotClaimed(claim, L2Error::Protocol),
                         Err(error) => Answer::NotClaimed(claim, error),
                     });

@@ -29,7 +29,7 @@ pub struct Claim {
     pub claimant: Claimant,
     /// The hash of what is fetched.
     pub lease: u128,
-    /// Tells whose the lease is.
+    /// Tells whose the lease is: not 0.
     pub token: u64,
     /// The hash of what is looked for at the same time.
     pub entry: u128,
@@ -80,6 +80,7 @@ pub(super) fn write_claim(out: &mut Vec<u8>, prefix: &str, claim: &Claim) {
     let parts: [&[u8]; 6] =
         [b"SET", lease.as_bytes(), token.as_bytes(), b"NX", b"PX", holds.as_bytes()];
     resp::command(out, &parts);
+    resp::command(out, &[b"GET", lease.as_bytes()]);
     resp::command(out, &[b"GET", redis_key(prefix, claim.entry).as_bytes()]);
 }
 
@@ -97,11 +98,11 @@ pub(super) fn write_keep(out: &mut Vec<u8>, prefix: &str, (lease, token): (u128,
     resp::command(out, &parts);
 }
 
-/// Whether a claim was successful, by the reply to it.
-pub(super) fn is_ours(reply: Reply<'_>) -> Option<bool> {
+/// The token of whoever holds a lease; 0 if nobody does any more.
+pub(super) fn holder(reply: Reply<'_>) -> Option<u64> {
     match reply {
-        Reply::Simple(b"OK") => Some(true),
-        Reply::Nil => Some(false),
+        Reply::Bulk(token) => u64::from_str_radix(std::str::from_utf8(token).ok()?, 16).ok(),
+        Reply::Nil => Some(0),
         _ => None,
     }
 }

@@ -239,7 +239,7 @@ impl Client {
             return Some(self.claim_call(generations));
         }
         // What nobody could trust waits until the table is known.
-        let is_known = generations.ask(self.scope, Reach::New).synced.number > 0;
+        let is_known = generations.knows(self.scope);
         let due = self.leases > 0 || self.writes.len() >= WRITE_BATCH || all;
         if is_known && due && !self.writes.is_empty() {
             return self.write_call(generations, now_ms);
