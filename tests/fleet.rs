@@ -232,3 +232,39 @@ fn what_must_be_validated_each_time_keeps_no_instance_from_asking() {
     // The origin takes 200 ms, and is asked for the other instance before.
     assert!(longest.iter().all(|took| *took < Duration::from_millis(1_500)), "{longest:?}");
 }
+
+/// An origin that takes its time for each request alone.
+fn unhurried(ms: u64) -> u16 {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut bytes = [0; 8_192];
+                while stream.read(&mut bytes).is_ok_and(|len| len > 0) {
+                    sleep(Duration::from_millis(ms));
+                    let head =
+                        "HTTP/1.1 200 X\r\ncache-control: no-store\r\ncontent-length: 3\r\n\r\n";
+                    if write!(stream, "{head}own").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+#[test]
+fn what_is_not_to_be_shared_is_asked_for_by_all_at_once() {
+    let scene = Scene::new("fleet-unhurried");
+    let (mut script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    script.port = unhurried(500);
+    let envoys = fleet(&scene, &script, &redis, 3, |_| {});
+    let start = Instant::now();
+    let all = crowd(&envoys, 1, "/a");
+    assert!(all.iter().all(|answer| &*answer.body == b"own"), "{all:?}");
+    // Two rounds: the first one, then all others.
+    assert!(start.elapsed() < Duration::from_millis(1_400), "{:?}", start.elapsed());
+}

@@ -170,8 +170,9 @@ impl Flights {
 
     /// What the request with this ticket leads is fetched on its behalf: it waits for it as others may.
     pub fn wait_for_own(&mut self, ticket: Ticket, context: u32) -> bool {
+        let now_ms = self.now_ms;
         let Some(flight) = self.led_by(ticket) else { return false };
-        flight.followers.push_front((context, flight.until_ms));
+        flight.followers.push_front((context, now_ms.saturating_add(flight.wait_ms)));
         self.waiting += 1;
         true
     }

@@ -31,8 +31,8 @@ impl Exchange {
     pub fn refresh(&mut self, entry: &Rc<Entry>, now_ms: u64, worker: &mut Worker) -> bool {
         let hash = entry.key().hash();
         // One that is to show whether the origin still fails does not wait for one that gets no answer.
-        let known = worker.refreshing.contains(&hash) && !self.probes;
-        if known || worker.refreshing.len() >= MOST || !self.admit_refresh(now_ms, worker) {
+        let known = worker.refreshing.contains(&hash) || worker.refreshing.len() >= MOST;
+        if known && !self.probes || !self.admit_refresh(now_ms, worker) {
             return false;
         }
         worker.refreshing.insert(hash);

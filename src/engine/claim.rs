@@ -5,7 +5,7 @@ use super::collapse::MOST_WAITS;
 use super::exchange::{Exchange, Found};
 use super::{Worker, Write};
 use crate::entry::Entry;
-use crate::l2::{Claim, Claimant};
+use crate::l2::{Claim, Claimant, Holder};
 use crate::observe::{Collapse, Counter};
 
 /// What an exchange has to do with a lease in Redis.
@@ -39,7 +39,7 @@ impl Exchange {
     /// What to ask.
     pub fn claim(&mut self, claimant: Claimant, worker: &mut Worker) -> Option<Claim> {
         self.lease = Lease::Asked;
-        let token = worker.random.u64(1..);
+        let token = worker.random.u64(..);
         Some(Claim { claimant, lease: self.leased()?, token, entry: self.hash() })
     }
 
@@ -53,10 +53,11 @@ impl Exchange {
         self.lease = Lease::Held(claim.lease, claim.token);
     }
 
-    /// Another instance fetches, the one with this token, and it waits for that; false if it has waited for too
-    /// many already, whose fetches brought nothing for it.
-    pub fn waits_for_fleet(&mut self, holder: u64, worker: &mut Worker) -> bool {
-        if holder != 0 && self.holder != holder {
+    /// Another instance fetches, and it waits for that; false if it need not: what is fetched is not for others, or
+    /// it has waited for some already that brought nothing for it.
+    pub fn waits_for_fleet(&mut self, holder: Holder, worker: &mut Worker) -> bool {
+        let Holder::Token(holder) = holder else { return holder == Holder::Nobody };
+        if self.holder != holder {
             if self.waits >= MOST_WAITS {
                 return false;
             }
@@ -71,7 +72,7 @@ impl Exchange {
 
     /// It has fetched nothing, but looks for something else first.
     pub fn looks_elsewhere(&mut self, worker: &mut Worker) {
-        self.give_back(worker);
+        self.give_back(false, worker);
     }
 
     /// Whether what L2 has by now answers it: what is to be fetched again only if it is newer.
@@ -81,11 +82,12 @@ impl Exchange {
         self.behind.is_none() || self.stored.as_deref().map(received) < Some(received(&found.entry))
     }
 
-    /// Gives its lease back, if it has one, after everything that it has stored.
-    pub(super) fn give_back(&mut self, worker: &mut Worker) {
+    /// Gives its lease back, if it has one, after everything that it has stored; or closes it, for what it fetched
+    /// is not for others.
+    pub(super) fn give_back(&mut self, close: bool, worker: &mut Worker) {
         if let Lease::Held(lease, token) = self.lease {
             self.lease = Lease::Asked;
-            worker.outbox.push(Write::GiveBack(lease, token));
+            worker.outbox.push(Write::GiveBack(lease, token, close));
         }
     }
 }

@@ -122,7 +122,7 @@ impl Exchange {
 
     /// The fetch that others may wait for has ended.
     pub(super) fn end(&mut self, how: Ended, worker: &mut Worker) {
-        self.give_back(worker);
+        self.give_back(how == Ended::Unshared, worker);
         if let Some(ticket) = self.leads.take() {
             worker.flights.ended(ticket, how);
         }

@@ -139,11 +139,17 @@ impl Exchange {
         let protection = &self.policy.protection;
         let origin = Rc::clone(self.origin.as_ref().filter(|origin| origin.fails(protection))?);
         self.stored_for_error(now_ms, worker)?;
+        let wanted = self.wanted();
+        if wanted.max_age.is_some() || wanted.min_fresh.is_some() {
+            // Whoever asks for something so fresh is not to get less unasked.
+            return None;
+        }
         // What it asked for would not be stored: it shows nothing to anybody else.
         let probe = !self.asked().no_store && origin.is_due(protection, now_ms);
         if probe && self.policy.origin.is_none() {
             // It asks for itself: who leads may wait for an answer that never comes.
             self.waits_no_more();
+            self.probes = true;
             worker.counters.count(Counter::Protection(Protection::Probed));
             return None;
         }
@@ -160,7 +166,8 @@ impl Exchange {
             return Admission::Fetch;
         }
         self.fetch = origin.begin(&self.policy.protection);
-        if self.fetch.is_some() {
+        // What hangs must not hinder what shows whether anything else does.
+        if self.fetch.is_some() || self.probes {
             return Admission::Fetch;
         }
         let stale = self.stale_for_error(now_ms, worker);
@@ -186,11 +193,11 @@ impl Exchange {
             return false;
         }
         self.fetch = origin.begin(protection);
-        if probes && self.fetch.is_some() {
+        if probes {
             self.probes = true;
             worker.counters.count(Counter::Protection(Protection::Probed));
         }
-        self.fetch.is_some()
+        probes || self.fetch.is_some()
     }
 
     /// The origin answered, as it should or not, or not at all.

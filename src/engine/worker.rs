@@ -21,8 +21,8 @@ pub enum Write {
     Store(Rc<Entry>, bool),
     /// What is under this hash goes.
     Delete(u128),
-    /// The lease of this hash, with this token, is given back.
-    GiveBack(u128, u64),
+    /// The lease of this hash, with this token, is given back; and whether it is closed instead.
+    GiveBack(u128, u64, bool),
 }
 
 /// A worker's state: one per VM, shared by every filter of the VM, kept when the configuration

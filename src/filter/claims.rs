@@ -5,7 +5,7 @@ use super::root::Root;
 use super::stream::Stream;
 use crate::engine::{Exchange, FromL2};
 use crate::host::{Action, Host};
-use crate::l2::{Claim, Claimant, L2Error};
+use crate::l2::{Claim, Claimant, Holder, L2Error};
 use crate::observe::{Collapse, Counter};
 
 /// How long after the end of its wait a claim may be answered still.
@@ -51,6 +51,11 @@ impl<H: Host> Module<H> {
         now_ms: u64,
     ) -> Option<Box<Exchange>> {
         let claimant = Claimant::Refresh(hash);
+        if self.claims.contains_key(&claimant) {
+            // From before the origin failed and was well again: that one will do.
+            exchange.abandon(&mut self.worker);
+            return None;
+        }
         if !exchange.claims() || !self.ask_fleet(root, claimant, &mut exchange) {
             return Some(exchange);
         }
@@ -70,24 +75,24 @@ impl<H: Host> Module<H> {
         self.roots.get_mut(&root).is_some_and(|root| root.claim(&self.host, claim))
     }
 
-    /// Redis has answered a claim: the token of who fetches, and what it had `found` by then, in a table that was
+    /// Redis has answered a claim: who fetches, and what it had `found` by then, in a table that was
     /// asked about at this epoch.
     pub(super) fn claimed(
         &mut self,
         claim: &Claim,
-        (holder, found): (u64, Option<&[u8]>),
+        (holder, found): (Holder, Option<&[u8]>),
         (epoch, now_ms): (u64, u64),
     ) {
         let Some(mut waiting) = self.claims.remove(&claim.claimant) else { return };
         waiting.asking = false;
-        let ours = holder == claim.token;
+        let ours = holder == Holder::Token(claim.token);
         let exchange = self.take_claiming(claim.claimant, &mut waiting);
         let root = self.roots.get_mut(&waiting.root);
         let scope = root.as_ref().and_then(|root| root.scope());
         let root = root.filter(|_| ours);
         let Some(mut exchange) = exchange else {
             if let Some(root) = root {
-                root.give_back(&self.host, claim.lease, claim.token);
+                root.give_back(&self.host, (claim.lease, claim.token), false);
             }
             return;
         };

@@ -294,10 +294,12 @@ impl<H: Host> Module<H> {
         let Some(root) = root.filter(|root| root.has_l2()) else {
             return self.worker.outbox.clear();
         };
+        let mut is_stored = true;
         for write in self.worker.outbox.drain(..) {
             let skipped = match write {
                 Write::Store(entry, replaces) => {
                     let queued = root.store(&self.host, &entry);
+                    is_stored &= queued == Some(true);
                     if replaces && queued != Some(true) {
                         // What it replaces must not stay.
                         root.delete(&self.host, entry.key().hash());
@@ -308,8 +310,10 @@ impl<H: Host> Module<H> {
                     let queued = root.delete(&self.host, hash);
                     (!queued).then_some(Counter::L2Delete(L2Delete::Skipped))
                 }
-                Write::GiveBack(lease, token) => {
-                    root.give_back(&self.host, lease, token);
+                Write::GiveBack(lease, token, close) => {
+                    // What L2 has no room for is not for others, either.
+                    root.give_back(&self.host, (lease, token), close || !is_stored);
+                    is_stored = true;
                     None
                 }
             };

@@ -128,10 +128,10 @@ impl Root {
         }
     }
 
-    /// Queues that a lease is given back.
-    pub(super) fn give_back(&mut self, host: &impl Host, lease: u128, token: u64) {
+    /// Queues that a lease is given back, or closed.
+    pub(super) fn give_back(&mut self, host: &impl Host, lease: (u128, u64), close: bool) {
         if let Some(l2) = &mut self.l2 {
-            l2.client.give_back(lease, token);
+            l2.client.give_back(lease, close);
             self.wake(host);
         }
     }

@@ -74,6 +74,8 @@ impl Redis {
                     let ours = self.0.get(*key).is_some_and(|(value, _)| value == token);
                     if ours && script.windows(7).any(|word| word == b"PEXPIRE") {
                         self.0.insert(key.to_vec(), (token.to_vec(), now_ms + number(ms)));
+                    } else if ours && script.windows(5).any(|word| word == b"'SET'") {
+                        self.0.insert(key.to_vec(), (b"-".to_vec(), now_ms + number(ms)));
                     } else if ours {
                         self.0.remove(*key);
                     }

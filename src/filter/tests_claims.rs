@@ -80,7 +80,7 @@ fn claims(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, context: u32) {
     assert!(String::from_utf8_lossy(calls.last().unwrap()).contains(":lease"), "no claim");
 }
 
-const THEIRS: &str = "$-1\r\n$-1\r\n+OK\r\n";
+const THEIRS: &str = "$-1\r\n$1\r\na\r\n$-1\r\n+OK\r\n";
 
 #[test]
 fn a_clock_that_leaps_leaves_no_claimant_behind() {
@@ -157,17 +157,14 @@ fn a_lease_is_given_back_though_the_table_is_unknown() {
     let claimed =
         |host: &Fake| String::from_utf8_lossy(host.calls.borrow().last().unwrap()).contains("NX");
     if claimed(&host) {
-        answer(&host, &mut module, &format!("{refused}+OK\r\n$-1\r\n+OK\r\n"));
+        answer(&host, &mut module, &format!("{refused}+OK\r\n$1\r\na\r\n$-1\r\n+OK\r\n"));
     }
     assert_eq!(*host.resumed.borrow(), [10]);
     respond_with(&host, &mut module, 10, &[OK, ("cache-control", "max-age=0")], b"body");
     turn(&host, &mut module);
     tick(&host, &mut module, 50);
-    let given_back = host
-        .calls
-        .borrow()
-        .iter()
-        .any(|call| String::from_utf8_lossy(call).contains("'DEL', KEYS[1]"));
+    let given_back =
+        host.calls.borrow().iter().any(|call| String::from_utf8_lossy(call).contains("EVAL"));
     let taken = host.calls.borrow().iter().any(|call| String::from_utf8_lossy(call).contains("NX"));
     assert!(!taken || given_back, "others wait two seconds for nothing");
 }
@@ -309,4 +306,90 @@ fn what_l1_has_no_room_for_is_asked_for_once() {
     assert!(host.resumed.borrow().is_empty());
     get(&mut module, "/new");
     assert!(host.resumed.borrow().is_empty(), "asked for a second time");
+}
+
+fn detached(change: &Value) -> (Rc<Fake>, Module<Rc<Fake>>) {
+    let mut config = json!({
+        "role": "cache",
+        "origin": {"cluster": "origin"},
+        "defaults": {"fetch": "detached"},
+    });
+    for (name, value) in change.as_object().unwrap() {
+        config[name] = value.clone();
+    }
+    with(&config)
+}
+
+#[test]
+fn what_was_fetched_before_a_write_reaches_nobody_after_it() {
+    let (host, mut module) = detached(&json!({}));
+    assert_eq!(request(&host, &mut module, 10, "/a"), Action::Pause);
+    host.context.set(11);
+    module.on_create(11, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a")]);
+    assert_eq!(module.on_request_head(11, true), Action::Continue);
+    respond_with(&host, &mut module, 11, &[OK], b"");
+    fetched(&host, &mut module, &[OK, FRESH, CHUNKED], b"old");
+    turn(&host, &mut module);
+    assert_eq!(*host.resumed.borrow(), [10]);
+    respond_with(&host, &mut module, 10, &[OK, FRESH], b"new");
+    request(&host, &mut module, 12, "/a");
+    assert_eq!(*host.responses.borrow(), [(12, 200, b"new".to_vec())]);
+}
+
+#[test]
+fn a_fetch_on_behalf_of_one_that_left_keeps_its_place_and_no_longer() {
+    for how in 0..3 {
+        let (host, mut module) = detached(&json!({"protection": {"max_fetches": 1}}));
+        assert_eq!(request(&host, &mut module, 10, "/a"), Action::Pause);
+        host.dead.borrow_mut().insert(10);
+        tick(&host, &mut module, 50);
+        request(&host, &mut module, 11, "/b");
+        assert_eq!(host.responses.borrow().last().map(|(.., status, _)| *status), Some(503));
+        match how {
+            0 => fetched(&host, &mut module, &[OK, FRESH, CHUNKED], b"body"),
+            1 => module.on_call_response(ROOT, 1, false, 0),
+            _ => tick(&host, &mut module, 21_000),
+        }
+        assert_eq!(request(&host, &mut module, 12, "/b"), Action::Pause, "{how}");
+        assert_eq!(host.calls.borrow().len(), 2, "{how}");
+    }
+}
+
+#[test]
+fn an_error_of_the_origin_is_asked_for_once() {
+    let (host, mut module) = detached(&json!({}));
+    assert_eq!(request(&host, &mut module, 10, "/a"), Action::Pause);
+    fetched(&host, &mut module, &[(":status", "503"), CHUNKED], b"down");
+    (0..3).for_each(|_| tick(&host, &mut module, 50));
+    assert!(host.resumed.borrow().is_empty(), "an origin that fails is asked twice as often");
+}
+
+#[test]
+fn refreshes_that_hang_do_not_keep_the_origin_from_being_asked() {
+    let (host, mut module) = with(&json!({
+        "role": "cache",
+        "origin": {"cluster": "origin"},
+        "protection": {"failures": 1, "probe_interval": "500ms"},
+    }));
+    let fields = [OK, ("cache-control", "max-age=1, stale-while-revalidate=60")];
+    for n in 0..64 {
+        request(&host, &mut module, 100 + n, &format!("/{n}"));
+        respond_with(&host, &mut module, 100 + n, &fields, b"body");
+    }
+    request(&host, &mut module, 10, "/a");
+    let fields = [OK, ("cache-control", "max-age=1, stale-if-error=600")];
+    respond_with(&host, &mut module, 10, &fields, b"old");
+    // The origin begins to hang, and all refreshes with it.
+    host.now_ms.set(1_002_000);
+    for n in 0..64 {
+        assert_eq!(request(&host, &mut module, 200 + n, &format!("/{n}")), Action::Pause);
+    }
+    assert_eq!(host.calls.borrow().len(), 64);
+    request(&host, &mut module, 11, "/a");
+    respond_with(&host, &mut module, 11, &[(":status", "504")], b"no");
+    // It is well again.
+    host.now_ms.set(1_003_000);
+    assert_eq!(request(&host, &mut module, 12, "/a"), Action::Pause);
+    assert_eq!(host.calls.borrow().len(), 65, "a probe");
 }

@@ -1,7 +1,7 @@
 //! What the replies to a call mean for who waits for it.
 
 use super::L2Error;
-use super::claims::{Claim, holder};
+use super::claims::{Claim, Holder, holder};
 use super::resp::{Reply, next_reply};
 use super::table::{read_bumped, read_followed};
 use crate::coherence::{Asked, Bumped, Cells, Followed, Layout};
@@ -18,8 +18,8 @@ pub enum Answer<'a> {
     Absent(Ticket),
     /// A look-up failed.
     Failed(Ticket, L2Error),
-    /// The token of who holds the lease that was claimed, and what was found at the same time.
-    Claimed(Claim, u64, Option<&'a [u8]>),
+    /// Who holds the lease that was claimed, and what was found at the same time.
+    Claimed(Claim, Holder, Option<&'a [u8]>),
     /// A claim failed: nobody knows who fetches.
     NotClaimed(Claim, L2Error),
     /// A store was accepted.
@@ -99,9 +99,10 @@ impl Waiting {
                 }
                 give(table(asked, followed, false));
                 let mut replies = Replies::new(&mut replies);
-                for claim in claims {
-                    let (_, lease, entry) = (replies.next(), replies.next(), replies.next());
-                    let found = match entry {
+                let leases: Vec<_> =
+                    claims.iter().map(|_| (replies.next(), replies.next()).1).collect();
+                for (claim, lease) in claims.into_iter().zip(leases) {
+                    let found = match replies.next() {
                         Some(Ok(Reply::Bulk(value))) if known => Some(value),
                         _ => None,
                     };

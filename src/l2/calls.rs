@@ -1,7 +1,7 @@
 //! What a call says: commands in RESP, one after the other, with `QUIT` behind them.
 
 use super::answers::{Waiting, Written};
-use super::claims::{write_claim, write_keep};
+use super::claims::{write_claims, write_keep};
 use super::client::{Call, Client, Question, Write};
 use super::table::{write_bump, write_follow};
 use super::{redis_key, resp};
@@ -59,10 +59,9 @@ impl Client {
         let mut body = self.begin(self.claims.len() * 256);
         let asked = generations.ask(self.scope, Reach::New);
         write_follow(&mut body, &self.table, &asked);
-        for claim in &self.claims {
-            write_claim(&mut body, &self.policy.key_prefix, claim);
-        }
-        end(body, Waiting::Claims(self.claims.drain(..).collect(), asked))
+        let claims = std::mem::take(&mut self.claims);
+        write_claims(&mut body, &self.policy.key_prefix, &claims);
+        end(body, Waiting::Claims(claims, asked))
     }
 
     /// Stores of what is still valid, and leases; none if there is nothing.

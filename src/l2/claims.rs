@@ -29,11 +29,36 @@ pub struct Claim {
     pub claimant: Claimant,
     /// The hash of what is fetched.
     pub lease: u128,
-    /// Tells whose the lease is: not 0.
+    /// Tells whose the lease is.
     pub token: u64,
     /// The hash of what is looked for at the same time.
     pub entry: u128,
 }
+
+/// Who holds a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody any more.
+    Nobody,
+    /// Whoever claimed it with this token.
+    Token(u64),
+    /// Nobody is to have it for a while: what was fetched is not for others.
+    Closed,
+}
+
+/// What becomes of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is held for longer.
+    Renew,
+    /// Somebody else may have it.
+    GiveBack,
+    /// Nobody may, for as long as a lease holds.
+    Close,
+}
+
+/// In the place of a token.
+const CLOSED: &[u8] = b"-";
 
 /// The leases that this worker holds in Redis.
 #[derive(Debug, Default)]
@@ -73,36 +98,51 @@ fn lease_key(prefix: &str, lease: u128) -> String {
     if prefix.contains('{') { key + ":lease" } else { format!("{{{key}}}:lease") }
 }
 
-/// Writes the commands that claim a lease and look for the entry.
-pub(super) fn write_claim(out: &mut Vec<u8>, prefix: &str, claim: &Claim) {
-    let (lease, token) = (lease_key(prefix, claim.lease), format!("{:016x}", claim.token));
+/// Writes the commands that claim leases and look for the entries. The entries come last: what comes after a
+/// large value may be lost to the `direct` transport.
+pub(super) fn write_claims(out: &mut Vec<u8>, prefix: &str, claims: &[Claim]) {
     let holds = HOLDS_MS.to_string();
-    let parts: [&[u8]; 6] =
-        [b"SET", lease.as_bytes(), token.as_bytes(), b"NX", b"PX", holds.as_bytes()];
-    resp::command(out, &parts);
-    resp::command(out, &[b"GET", lease.as_bytes()]);
-    resp::command(out, &[b"GET", redis_key(prefix, claim.entry).as_bytes()]);
+    for claim in claims {
+        let (lease, token) = (lease_key(prefix, claim.lease), format!("{:016x}", claim.token));
+        let parts: [&[u8]; 6] =
+            [b"SET", lease.as_bytes(), token.as_bytes(), b"NX", b"PX", holds.as_bytes()];
+        resp::command(out, &parts);
+        resp::command(out, &[b"GET", lease.as_bytes()]);
+    }
+    for claim in claims {
+        resp::command(out, &[b"GET", redis_key(prefix, claim.entry).as_bytes()]);
+    }
 }
 
-/// Writes the command that renews a lease, or gives it back, if it is ours still.
-pub(super) fn write_keep(out: &mut Vec<u8>, prefix: &str, (lease, token): (u128, u64), keep: bool) {
+/// Writes the command that renews a lease, gives it back, or closes it, if it is ours still.
+pub(super) fn write_keep(out: &mut Vec<u8>, prefix: &str, (lease, token): (u128, u64), keep: Keep) {
     const RENEW: &[u8] = b"if redis.call('GET', KEYS[1]) == ARGV[1] then \
         return redis.call('PEXPIRE', KEYS[1], ARGV[2]) end return 0";
     const GIVE_BACK: &[u8] = b"if redis.call('GET', KEYS[1]) == ARGV[1] then \
         return redis.call('DEL', KEYS[1]) end return 0";
+    const CLOSE: &[u8] = b"if redis.call('GET', KEYS[1]) == ARGV[1] then \
+        return redis.call('SET', KEYS[1], '-', 'PX', ARGV[2]) end return 0";
     let (key, token) = (lease_key(prefix, lease), format!("{token:016x}"));
     let holds = HOLDS_MS.to_string();
-    let script = if keep { RENEW } else { GIVE_BACK };
+    let script = match keep {
+        Keep::Renew => RENEW,
+        Keep::GiveBack => GIVE_BACK,
+        Keep::Close => CLOSE,
+    };
     let parts: [&[u8]; 6] =
         [b"EVAL", script, b"1", key.as_bytes(), token.as_bytes(), holds.as_bytes()];
     resp::command(out, &parts);
 }
 
-/// The token of whoever holds a lease; 0 if nobody does any more.
-pub(super) fn holder(reply: Reply<'_>) -> Option<u64> {
+/// Who holds a lease, by what it says.
+pub(super) fn holder(reply: Reply<'_>) -> Option<Holder> {
     match reply {
-        Reply::Bulk(token) => u64::from_str_radix(std::str::from_utf8(token).ok()?, 16).ok(),
-        Reply::Nil => Some(0),
+        Reply::Bulk(CLOSED) => Some(Holder::Closed),
+        Reply::Bulk(token) => {
+            let token = std::str::from_utf8(token).ok()?;
+            u64::from_str_radix(token, 16).ok().map(Holder::Token)
+        }
+        Reply::Nil => Some(Holder::Nobody),
         _ => None,
     }
 }
@@ -125,17 +165,31 @@ mod tests {
     #[test]
     fn claims_are_written() {
         let mut out = Vec::new();
-        write_claim(&mut out, "t:", &CLAIM);
+        write_claims(&mut out, "t:", &[CLAIM]);
         let text = String::from_utf8(out).unwrap();
         assert!(text.starts_with("*6\r\n$3\r\nSET\r\n$42\r\n{t:0000"), "{text}");
         let set =
             "$16\r\n00000000000000ab\r\n$2\r\nNX\r\n$2\r\nPX\r\n$4\r\n2000\r\n*2\r\n$3\r\nGET";
         assert!(text.contains(set), "{text}");
-        for (keep, what) in [(true, "PEXPIRE"), (false, "DEL")] {
+        let all = [(Keep::Renew, "PEXPIRE"), (Keep::GiveBack, "DEL"), (Keep::Close, "'-', 'PX'")];
+        for (keep, what) in all {
             let mut out = Vec::new();
             write_keep(&mut out, "t:", (7, 0xab), keep);
             let text = String::from_utf8(out).unwrap();
             assert!(text.starts_with("*6\r\n$4\r\nEVAL") && text.contains(what), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_lease_says_who_holds_it() {
+        for (reply, expected) in [
+            (Reply::Nil, Some(Holder::Nobody)),
+            (Reply::Bulk(b"-"), Some(Holder::Closed)),
+            (Reply::Bulk(b"00000000000000ab"), Some(Holder::Token(0xab))),
+            (Reply::Bulk(b"nonsense"), None),
+            (Reply::Integer(7), None),
+        ] {
+            assert_eq!(holder(reply), expected);
         }
     }
 

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
-use super::claims::{Claim, Held};
+use super::claims::{Claim, Held, Keep};
 use super::resp::{self, Reply};
 use super::table::table_key;
 use crate::coherence::{Cells, Generations, Layout, Reach};
@@ -45,8 +45,8 @@ impl Call {
 pub(super) enum Write {
     /// An entry.
     Store(Rc<Entry>),
-    /// The lease of this hash with this token is renewed, or given back.
-    Lease(u128, u64, bool),
+    /// This becomes of the lease of this hash with this token.
+    Lease(u128, u64, Keep),
 }
 
 /// What is to be asked of the table of generations.
@@ -70,7 +70,7 @@ pub struct Client {
     pub(super) store_bytes: usize,
     /// Leases to be renewed or given back, among the stores.
     pub(super) leases: usize,
-    pub(super) claims: VecDeque<Claim>,
+    pub(super) claims: Vec<Claim>,
     pub(super) held: Held,
     pub(super) deletes: VecDeque<u128>,
     pub(super) bumps: Cells,
@@ -94,7 +94,7 @@ impl Client {
             writes: VecDeque::new(),
             store_bytes: 0,
             leases: 0,
-            claims: VecDeque::new(),
+            claims: Vec::new(),
             held: Held::default(),
             deletes: VecDeque::new(),
             bumps: Cells::new(),
@@ -140,7 +140,7 @@ impl Client {
     pub fn claim(&mut self, claim: Claim) -> bool {
         let room = self.claims.len() < self.policy.max_batch;
         if room {
-            self.claims.push_back(claim);
+            self.claims.push(claim);
         }
         room
     }
@@ -150,18 +150,19 @@ impl Client {
         self.held.take(claim, now_ms, longest_ms);
     }
 
-    /// Gives a lease back, after all stores that are queued.
-    pub fn give_back(&mut self, lease: u128, token: u64) {
+    /// Gives a lease back, after all stores that are queued, or closes it.
+    pub fn give_back(&mut self, (lease, token): (u128, u64), close: bool) {
         self.held.give_back(lease, token);
         self.leases += 1;
-        self.writes.push_back(Write::Lease(lease, token, false));
+        let keep = if close { Keep::Close } else { Keep::GiveBack };
+        self.writes.push_back(Write::Lease(lease, token, keep));
     }
 
     /// Time passes: renews leases.
     pub fn renew(&mut self, now_ms: u64) {
         for (lease, token) in self.held.due(now_ms) {
             self.leases += 1;
-            self.writes.push_back(Write::Lease(lease, token, true));
+            self.writes.push_back(Write::Lease(lease, token, Keep::Renew));
         }
     }
 

@@ -15,7 +15,7 @@ pub mod resp;
 mod table;
 
 pub use answers::{Answer, Ticket};
-pub use claims::{Claim, Claimant};
+pub use claims::{Claim, Claimant, Holder};
 pub use client::{Call, Client, Question};
 pub use error::L2Error;
 
