@@ -162,8 +162,15 @@ fn a_client_that_leaves_lets_another_instance_ask() {
 #[test]
 fn what_is_stale_everywhere_is_refreshed_once() {
     let scene = Scene::new("fleet-stale");
-    let fields = &[("cache-control", "max-age=2, stale-while-revalidate=60")];
-    let (script, redis) = (slow(100, fields), Redis::start(&scene, &[]));
+    let mut count = 0;
+    let script = Script::start(move |_| {
+        count += 1;
+        sleep(Duration::from_millis(100));
+        let first = "max-age=2, stale-while-revalidate=60";
+        let fields = [("cache-control", if count == 1 { first } else { "max-age=60" })];
+        reply(200, &fields, &format!("/a {count}"))
+    });
+    let redis = Redis::start(&scene, &[]);
     let envoys = fleet(&scene, &script, &redis, 2, |config| {
         config["defaults"]["early_refresh"] = 0.into();
     });

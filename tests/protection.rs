@@ -177,13 +177,16 @@ fn an_origin_that_hangs_is_found_out() {
     assert_eq!(client.get("/a").status, 200);
     script.hang(true);
     fail(&envoy, &mut client, "/a");
+    let mut waited = 0;
     for _ in 0..100 {
         let start = Instant::now();
         let answer = client.get("/a");
         assert_eq!((answer.status, &*answer.body), (200, &b"old"[..]), "{answer:?}");
-        assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+        waited += u32::from(start.elapsed() >= Duration::from_millis(250));
         sleep(Duration::from_millis(10));
     }
+    // A noisy machine may hold some up; the origin would hold up all.
+    assert!(waited < 20, "{waited}");
     // New requests are answered again; those that hang go on hanging.
     script.hang(false);
     script.becomes(|_| reply(200, &FRESH, "new"));

@@ -85,6 +85,12 @@ impl Exchange {
         (fetch, head)
     }
 
+    /// Whether it waits for what is fetched on its behalf.
+    #[must_use]
+    pub const fn waits_for_own(&self) -> bool {
+        self.detached
+    }
+
     /// Takes back what could not be begun by another exchange.
     pub fn attach(&mut self, fetch: &mut Self) {
         (self.leads, self.fetch, self.detached) = (fetch.leads.take(), fetch.fetch.take(), false);

@@ -5,10 +5,19 @@ use std::rc::Rc;
 
 use super::Module;
 use super::stream::Stream;
-use crate::engine::{Exchange, Found};
+use crate::engine::{Exchange, Found, Outcome, Respond};
 use crate::host::{Action, Buffer, FieldMap, Host};
 use crate::http::fields::Fields;
-use crate::observe::Histogram;
+use crate::observe::{Counter, Histogram};
+
+/// A fetch under way.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    root: u32,
+    /// The client on whose behalf it is made.
+    client: Option<u32>,
+    exchange: Box<Exchange>,
+}
 
 impl<H: Host> Module<H> {
     /// Starts to fetch again what was just served.
@@ -31,7 +40,7 @@ impl<H: Host> Module<H> {
     /// Fetches again what nobody else does.
     pub(super) fn refresh_now(&mut self, root: u32, mut exchange: Box<Exchange>, now_ms: u64) {
         let head = exchange.ask_behind(now_ms, &self.worker);
-        if let Err(exchange) = self.fetch_behind(root, exchange, &head) {
+        if let Err(exchange) = self.fetch_behind(Fetching { root, client: None, exchange }, &head) {
             // No healthy host, say: the next request tries again.
             exchange.unanswered(now_ms, &mut self.worker);
             self.post(root);
@@ -49,7 +58,7 @@ impl<H: Host> Module<H> {
             return self.send_on((context, root), exchange, now_ms);
         }
         let (fetch, head) = exchange.detach(now_ms, &self.worker);
-        match self.fetch_behind(root, fetch, &head) {
+        match self.fetch_behind(Fetching { root, client: Some(context), exchange: fetch }, &head) {
             Ok(()) => {
                 self.streams.insert(context, (root, Stream::Following(exchange)));
                 Action::Pause
@@ -63,27 +72,21 @@ impl<H: Host> Module<H> {
     }
 
     /// Sends a request of the cache's own to the origin. Gives back what cannot be sent.
-    fn fetch_behind(
-        &mut self,
-        root: u32,
-        exchange: Box<Exchange>,
-        head: &[u8],
-    ) -> Result<(), Box<Exchange>> {
-        let policy = Rc::clone(exchange.policy());
+    fn fetch_behind(&mut self, fetching: Fetching, head: &[u8]) -> Result<(), Box<Exchange>> {
+        let policy = Rc::clone(fetching.exchange.policy());
         let token = policy
             .origin
             .as_ref()
             .and_then(|origin| self.host.call(&origin.cluster, head, b"", origin.timeout_ms).ok());
-        let Some(token) = token else { return Err(exchange) };
-        self.behind.insert(token, (root, exchange));
+        let Some(token) = token else { return Err(fetching.exchange) };
+        self.behind.insert(token, fetching);
         Ok(())
     }
 
     /// Such a fetch has ended; without a head it was reset.
     pub(super) fn fetched_behind(
         &mut self,
-        root: u32,
-        mut exchange: Box<Exchange>,
+        Fetching { root, client, mut exchange }: Fetching,
         has_head: bool,
         body_len: usize,
     ) {
@@ -96,22 +99,64 @@ impl<H: Host> Module<H> {
         exchange.answered(&mut self.worker);
         self.refresh_generations();
         let (fields, ended) = (Fields::new(&block), body_len == 0);
-        exchange.respond(fields, ended, now_ms, &mut self.worker, &mut Vec::new());
-        if body_len > 0 && exchange.wants_chunk(body_len, &mut self.worker) {
-            let body = self.host.buffer(Buffer::CallBody, body_len).ok();
-            exchange.chunk(body.filter(|body| body.len() == body_len), &mut self.worker);
+        let status = self.reply.begin_status();
+        let respond = exchange.respond(fields, ended, now_ms, &mut self.worker, status);
+        // What is stored is found by all who wait; what is not is for its own client.
+        let client = client.filter(|_| !exchange.wants_body());
+        let is_wanted = client.is_some() || exchange.wants_chunk(body_len, &mut self.worker);
+        // It belongs to this context alone.
+        let body = (is_wanted && !ended)
+            .then(|| self.host.buffer(Buffer::CallBody, body_len).ok())
+            .flatten()
+            .filter(|body| body.len() == body_len);
+        if let Some((context, own)) = client.and_then(|context| self.take_detached(context)) {
+            let sent = match respond {
+                Respond::Serve(entry, outcome) => {
+                    self.worker.counters.count(Counter::Request(outcome));
+                    self.reply.answer(&self.host, &own, &entry, outcome, now_ms)
+                }
+                Respond::Pass | Respond::NotModified => {
+                    self.worker.counters.count(Counter::Request(Outcome::Miss));
+                    let body = body.as_deref().unwrap_or_default();
+                    self.reply.pass(&self.host, own.policy(), fields, body)
+                }
+            };
+            match sent {
+                Ok(next) => self.streams.extend(next.map(|stream| (context, (root, stream)))),
+                Err(error) => self.log_error(&format!("no answer is sent: {error}")),
+            }
+        } else if is_wanted && !ended {
+            exchange.chunk(body, &mut self.worker);
         }
         if let Some(len) = exchange.finish(&mut self.worker) {
             self.record(Histogram::EntryBytes, len);
         }
         self.post(root);
+        // The root lives: it is the one that was called.
+        let _ = self.host.set_context(root);
+    }
+
+    /// The client on whose behalf something was fetched, if it waits still. It is then the context at hand.
+    fn take_detached(&mut self, context: u32) -> Option<(u32, Box<Exchange>)> {
+        let (root, stream) = self.streams.remove(&context)?;
+        let own = match stream {
+            Stream::Following(own) if own.waits_for_own() => own,
+            other => {
+                self.streams.insert(context, (root, other));
+                return None;
+            }
+        };
+        self.worker.flights.gone(own.follows(), context);
+        // A client that left in this very turn has a context still, but nothing behind it.
+        let is_there = self.host.set_context(context).is_ok() && !self.host.has_ended();
+        is_there.then_some((context, own))
     }
 
     /// Gives up fetches whose answer never came, for their filter is gone.
     pub(super) fn expire_behind(&mut self, now_ms: u64) {
-        let late = self.behind.extract_if(|_, (_, exchange)| exchange.is_overdue(now_ms));
+        let late = self.behind.extract_if(|_, fetching| fetching.exchange.is_overdue(now_ms));
         let late: Vec<_> = late.map(|(_, late)| late).collect();
-        for (root, exchange) in late {
+        for Fetching { root, exchange, .. } in late {
             exchange.unanswered(now_ms, &mut self.worker);
             self.post(root);
         }

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use super::behind::Fetching;
 use super::claims::Waiting;
 use super::meters::Meters;
 use super::reply::Reply;
@@ -9,7 +10,7 @@ use super::root::Root;
 use super::stream::Stream;
 use crate::collapse::Peers;
 use crate::config::{self, Role};
-use crate::engine::{Exchange, Worker, Write};
+use crate::engine::{Worker, Write};
 use crate::host::{Buffer, FieldMap, Host};
 use crate::l2::{Answer, Claimant, L2Error};
 use crate::observe::{Counter, Histogram, L2Delete, L2Lookup, L2Store};
@@ -28,8 +29,8 @@ pub struct Module<H> {
     pub(super) streams: HashMap<u32, (u32, Stream)>,
     /// The stream that was just made, and its root: its request's head comes next.
     pub(super) newest: (u32, u32),
-    /// Fetches that the cache makes itself, by token, with their roots.
-    pub(super) behind: HashMap<u32, (u32, Box<Exchange>)>,
+    /// Fetches that the cache makes itself, by token.
+    pub(super) behind: HashMap<u32, Fetching>,
     meters: Option<Meters>,
     /// Whether a worker runs it for sure: Envoy's main thread has a VM too, which no request reaches and
     /// whose calls do not reach L2.
@@ -152,8 +153,8 @@ impl<H: Host> Module<H> {
 
     /// A callout was answered; without a head it was reset.
     pub fn on_call_response(&mut self, root: u32, token: u32, has_head: bool, body_len: usize) {
-        if let Some((owner, exchange)) = self.behind.remove(&token) {
-            return self.fetched_behind(owner, exchange, has_head, body_len);
+        if let Some(fetching) = self.behind.remove(&token) {
+            return self.fetched_behind(fetching, has_head, body_len);
         }
         let owner = self.roots.iter().find(|(_, r)| r.owns_call(token)).map(|(id, _)| *id);
         let Some(owner) = owner else { return };

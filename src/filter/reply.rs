@@ -13,6 +13,7 @@ use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::form::{Form, Stored, form};
 use crate::http::key::Key;
 use crate::http::range;
+use crate::http::response::status;
 use crate::http::stored_fields::is_of_the_way;
 
 /// The answer at hand. Its memory is kept, so that a hit allocates nothing.
@@ -140,9 +141,7 @@ impl Reply {
         self.block.clear();
         fields.write_with(own.iter().flatten().copied(), &mut self.block);
         host.respond(status, &self.block, body)?;
-        let content_type = fields.get(b"content-type");
-        let wrong = content_type.is_some() == body.is_empty();
-        Ok(wrong.then(|| Stream::Retyped(content_type.map(<[u8]>::to_vec))))
+        Ok(retyped(fields.get(b"content-type"), body))
     }
 
     /// Tells the client that nothing is stored for it, which is all it wanted.
@@ -207,6 +206,29 @@ impl Reply {
             fields.push(b"x-cache-key", &short_hash(resource));
         }
         host.respond(304, &fields.to_block(), b"")
+    }
+
+    /// Answers the stream at hand with a response of the origin's that was fetched on its behalf, and with the
+    /// `Cache-Status` just written.
+    pub(super) fn pass(
+        &mut self,
+        host: &impl Host,
+        policy: &Policy,
+        response: Fields<'_>,
+        body: &[u8],
+    ) -> HostResult<Option<Stream>> {
+        let goes_on = |name: &[u8]| {
+            let told = matches!(name, b"age" | b"cache-status");
+            let tags = policy.tag_fields.iter().any(|tag| **tag == *name);
+            told || !tags && !is_of_the_way(response, name)
+        };
+        let mut fields: FieldsBuf = response.iter().filter(|(name, _)| goes_on(name)).collect();
+        fields.push(b"cache-status", &self.status);
+        if policy.x_cache_status {
+            fields.push(b"x-cache-status", Outcome::Miss.word().as_bytes());
+        }
+        host.respond(status(response), &fields.to_block(), body)?;
+        Ok(retyped(response.get(b"content-type"), body))
     }
 
     /// Corrects our own answer at hand: Envoy calls a local reply without a type `text/plain`, and takes
@@ -280,6 +302,12 @@ impl Reply {
                 host.set_field(FieldMap::Response, b"x-cache-status", outcome.word().as_bytes());
         }
     }
+}
+
+/// What a stream is then that was answered so, if that must be corrected.
+fn retyped(content_type: Option<&[u8]>, body: &[u8]) -> Option<Stream> {
+    let wrong = content_type.is_some() == body.is_empty();
+    wrong.then(|| Stream::Retyped(content_type.map(<[u8]>::to_vec)))
 }
 
 /// The first eight hex digits of the hash of a resource's key.

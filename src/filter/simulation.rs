@@ -182,7 +182,8 @@ impl Day {
         }
         for (context, status, body) in host.responses.borrow().iter().skip(seen.1) {
             let key = open.remove(context).expect("each is answered once");
-            assert_eq!((*status, body), (200, &key.to_string().into_bytes()), "{context}");
+            assert!(*status == 200 || kind.wild, "{status}");
+            assert_eq!(body, &key.to_string().into_bytes());
             host.dead.borrow_mut().insert(*context);
         }
         for context in host.resumed.borrow().iter().skip(seen.2) {
