@@ -2,7 +2,8 @@
 
 use super::behind::Behind;
 use super::collapse::MOST_WAITS;
-use super::exchange::{Exchange, Found};
+use super::exchange::Exchange;
+use super::found::Found;
 use super::{Worker, Write};
 use crate::entry::Entry;
 use crate::l2::{Claim, Claimant, Holder};

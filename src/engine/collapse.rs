@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::exchange::{Exchange, Found, Level};
+use super::exchange::Exchange;
+use super::found::{Found, Level};
 use super::{Outcome, Worker, elsewhere, is_of_now};
 use crate::collapse::{Alone, Ended, Joined, Ticket};
 use crate::entry::Entry;

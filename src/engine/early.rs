@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use super::Worker;
 use super::elsewhere::shared;
-use super::exchange::{Exchange, Level};
+use super::exchange::Exchange;
+use super::found::Level;
 use crate::config::{Policy, Rule};
 use crate::entry::Entry;
 use crate::http::key::Key;

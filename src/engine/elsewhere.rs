@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 
-use super::exchange::{Exchange, FromL2, Level};
+use super::exchange::Exchange;
+use super::found::{FromL2, Level};
 use super::worker::usable;
 use super::{Worker, keep_here};
 use crate::config::Policy;

@@ -7,10 +7,10 @@ use super::claim::Lease;
 use super::early::draw;
 use super::elsewhere::shared;
 use super::fill::Fill;
+use super::found::{Found, Level};
 use super::invalidation::Invalidation;
 use super::protection::{Fetch, Origin};
 use super::{Bypass, Outcome, Worker};
-use crate::closed_enum::closed_enum;
 use crate::coherence::{Filling, Tags, Validity};
 use crate::collapse::Ticket;
 use crate::config::{Policy, Rule};
@@ -24,29 +24,6 @@ use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
 use crate::observe::{Counter, L1Lookup};
-
-closed_enum! {
-    /// Where a stored response was found.
-    pub enum Level {
-        /// The worker's store.
-        L1 => "l1",
-        /// The store that the process's workers share.
-        Shared => "shared",
-        /// Redis.
-        L2 => "l2",
-    }
-}
-
-impl Level {
-    /// What a fresh response on this level is to L1, and to the request.
-    const fn fresh(self) -> (L1Lookup, Outcome) {
-        match self {
-            Self::L1 => (L1Lookup::Hit, Outcome::L1Hit),
-            Self::Shared => (L1Lookup::Shared, Outcome::SharedHit),
-            Self::L2 => (L1Lookup::Miss, Outcome::L2Hit),
-        }
-    }
-}
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -63,32 +40,6 @@ pub enum Begin {
     Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
     Miss(Box<Exchange>),
-}
-
-/// A stored response to answer with.
-#[derive(Debug)]
-pub struct Found {
-    /// The response.
-    pub entry: Rc<Entry>,
-    /// Where it was found.
-    pub level: Level,
-    /// How the request ends by it.
-    pub outcome: Outcome,
-    /// Whether it is to be fetched again meanwhile.
-    pub refresh: bool,
-    /// The time, in ms since the epoch.
-    pub now_ms: u64,
-}
-
-/// What follows from L2's answer.
-#[derive(Debug)]
-pub enum FromL2 {
-    /// Answer the request.
-    Serve(Found),
-    /// Ask L2 again: the hash has changed.
-    AskAgain,
-    /// Ask the origin.
-    Forward,
 }
 
 /// A request that L1 could not answer at once.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use hashbrown::HashMap;
 
-use super::exchange::{Exchange, Found};
+use super::exchange::Exchange;
+use super::found::Found;
 use super::{Outcome, Worker};
 use crate::collapse::Ended;
 use crate::config::ProtectionPolicy;
