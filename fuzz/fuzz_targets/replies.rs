@@ -1,4 +1,4 @@
-//! What comes back from Redis for look-ups, and for bumps with a question about the table: whatever it is,
+//! What comes back from Redis for look-ups, for claims, and for bumps with a question about the table: whatever it is,
 //! everyone is answered once, and what is taken for news is of the table.
 
 #![no_main]
@@ -6,7 +6,7 @@
 use libfuzzer_sys::fuzz_target;
 use tiercel::coherence::{Generations, Layout};
 use tiercel::config::load;
-use tiercel::l2::{Answer, Client, Question};
+use tiercel::l2::{Answer, Claim, Claimant, Client, Question};
 
 const TICKETS: u32 = 3;
 const SLOTS: usize = 256;
@@ -41,7 +41,24 @@ fuzz_target!(|input: &[u8]| {
         other => told += table(other),
     });
     assert_eq!((bumped, told), (2, 1));
-    assert!(!client.owns(1) && !client.owns(2));
+
+    for ticket in 1..=TICKETS {
+        let claimant = Claimant::Stream(ticket);
+        assert!(client.claim(Claim { claimant, lease: 7, token: ticket.into(), entry: 7 }));
+    }
+    let call = client.next_call(&generations, 0, true).expect("claims");
+    client.sent(call, 3, 0);
+    let (mut claims, mut told) = (Vec::new(), 0);
+    client.received(3, Some(b"200"), input, 0, |answer| match answer {
+        Answer::Claimed(claim, ..) | Answer::NotClaimed(claim, _) => {
+            assert_eq!(told, 1, "the table comes first");
+            claims.push(claim.claimant);
+        }
+        other => told += table(other),
+    });
+    let all: Vec<_> = (1..=TICKETS).map(Claimant::Stream).collect();
+    assert_eq!((claims, told), (all, 1));
+    assert!((1..=3).all(|token| !client.owns(token)));
 });
 
 fn table(answer: Answer<'_>) -> u32 {

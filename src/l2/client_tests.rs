@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::L2Error;
 use super::answers::Answer;
+use super::claims::{Claim, Claimant, Holder};
 use super::client::{Client, MAX_DELETES, Question};
 use crate::coherence::{Bump, Bumped, Followed, Generations, Memory, Reach, Verdict};
 use crate::config::load;
@@ -222,5 +223,36 @@ fn direct_calls_authenticate_first() {
         assert!(call.body.starts_with(b"*3\r\n$4\r\nAUTH\r\n$1\r\nu\r\n$1\r\np\r\n"));
         client.sent(call, 1, 0);
         assert_eq!(answers(&mut client, 1, "200", body), [expected]);
+    }
+}
+
+#[test]
+fn claims_are_answered_once_whatever_comes_back() {
+    const CALL: &[u8] = b"*0\r\n+OK\r\n$2\r\nab\r\n$-1\r\n$2\r\ncd\r\n$-1\r\n$1\r\nx\r\n+OK\r\n";
+    let claim = |context, token| {
+        let claimant = Claimant::Stream(context);
+        Claim { claimant, lease: 7, token, entry: u128::from(context) }
+    };
+    for len in 0..=CALL.len() {
+        let mut client = client(&json!({}));
+        assert!(client.claim(claim(1, 0xab)) && client.claim(claim(2, 0xef)));
+        let call = client.next_call(&Generations::default(), 0, false).unwrap();
+        client.sent(call, 1, 0);
+        let mut answers = Vec::new();
+        client.received(1, Some(b"200"), &CALL[..len], 0, |answer| match answer {
+            Answer::Claimed(claim, holder, found) => {
+                answers.push((claim.token, Some(holder), found));
+            }
+            Answer::NotClaimed(claim, _) => answers.push((claim.token, None, None)),
+            _ => {}
+        });
+        let tokens: Vec<_> = answers.iter().map(|(token, ..)| *token).collect();
+        assert_eq!(tokens, [0xab, 0xef], "{len}");
+        if len == CALL.len() {
+            let found = [(Holder::Token(0xab), None), (Holder::Token(0xcd), Some(&b"x"[..]))];
+            for ((_, holder, entry), expected) in answers.into_iter().zip(found) {
+                assert_eq!((holder, entry), (Some(expected.0), expected.1));
+            }
+        }
     }
 }
