@@ -74,7 +74,7 @@ lint: setup ## Formatting, clippy, dependencies
 	cargo machete
 
 unit: setup ## Unit tests of the core, natively
-	cargo test --quiet --lib --examples --test checker --test model --test parsers --test oracle
+	cargo test --quiet --lib --examples --test checker --test existence --test model --test parsers --test oracle
 
 unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
 	$(RUNNER) cargo test --lib --target wasm32-unknown-unknown

@@ -11,6 +11,7 @@ pub mod collapse;
 pub mod config;
 pub mod engine;
 pub mod entry;
+pub mod existence;
 pub mod filter;
 pub mod host;
 pub mod http;
