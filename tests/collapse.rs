@@ -11,16 +11,6 @@ use crate::harness::{Asked, Client, Envoy, Response, Scene, Script, eventually, 
 
 const MAX_AGE: [(&str, &str); 1] = [("cache-control", "max-age=60")];
 
-/// An origin that counts how often it was asked and takes its time.
-fn slow(ms: u64, fields: &'static [(&'static str, &'static str)]) -> Script {
-    let mut count = 0;
-    Script::start(move |asked: &Asked| {
-        count += 1;
-        sleep(Duration::from_millis(ms));
-        reply(200, fields, &format!("{} {count}", asked.target))
-    })
-}
-
 fn start(scene: &Scene, script: &Script, workers: u32, change: impl FnOnce(&mut Value)) -> Envoy {
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     builder.config(change).workers(workers).start(scene)
@@ -50,7 +40,7 @@ fn collapse(envoy: &Envoy, event: &str) -> u64 {
 #[test]
 fn a_crowd_on_a_cold_key_is_one_request() {
     let scene = Scene::new("collapse-crowd");
-    let script = slow(300, &MAX_AGE);
+    let script = Script::slow(300, &MAX_AGE);
     let envoy = start(&scene, &script, 2, |_| {});
     for round in 0..5 {
         let path = format!("/{round}");
@@ -77,7 +67,7 @@ fn a_crowd_on_a_cold_key_is_one_request() {
 fn whoever_waits_gets_the_form_it_asked_for() {
     let scene = Scene::new("collapse-forms");
     let fields = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
-    let script = slow(400, fields);
+    let script = Script::slow(400, fields);
     let envoy = start(&scene, &script, 1, |_| {});
     std::thread::scope(|scope| {
         scope.spawn(|| envoy.client().get("/a"));
@@ -102,7 +92,7 @@ fn whoever_waits_gets_the_form_it_asked_for() {
 #[test]
 fn what_is_not_to_be_shared_holds_nobody_up() {
     let scene = Scene::new("collapse-unshared");
-    let script = slow(50, &[("cache-control", "no-store")]);
+    let script = Script::slow(50, &[("cache-control", "no-store")]);
     let envoy = start(&scene, &script, 1, |_| {});
     // The first crowd learns it; each of them has an answer of its own.
     let all = crowd(&envoy, 20, &[], "/a");
@@ -171,7 +161,7 @@ fn a_write_meanwhile_is_seen_by_whoever_came_after_it() {
 #[test]
 fn when_the_one_who_asks_leaves_the_next_one_asks() {
     let scene = Scene::new("collapse-left");
-    let script = slow(0, &MAX_AGE);
+    let script = Script::slow(0, &MAX_AGE);
     let envoy = start(&scene, &script, 2, |_| {});
     for round in 0..10 {
         let path = format!("/{round}");
@@ -226,7 +216,7 @@ fn nobody_waits_for_longer_than_the_limit() {
 #[test]
 fn no_more_wait_than_may() {
     let scene = Scene::new("collapse-limit");
-    let script = slow(300, &MAX_AGE);
+    let script = Script::slow(300, &MAX_AGE);
     let envoy = start(&scene, &script, 1, |config| {
         config["waiting"] = json!({"max": 8, "max_per_key": 5});
     });
@@ -239,7 +229,7 @@ fn no_more_wait_than_may() {
 #[test]
 fn a_route_may_do_without() {
     let scene = Scene::new("collapse-none");
-    let script = slow(200, &MAX_AGE);
+    let script = Script::slow(200, &MAX_AGE);
     let envoy = start(&scene, &script, 1, |config| {
         config["defaults"] = json!({"collapse": "none"});
     });
@@ -274,7 +264,7 @@ fn an_error_is_everybodys_own_unless_something_stale_may_hide_it() {
 #[test]
 fn when_the_vm_of_the_one_who_asks_crashes_another_worker_asks() {
     let scene = Scene::new("collapse-crash");
-    let script = slow(0, &MAX_AGE);
+    let script = Script::slow(0, &MAX_AGE);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     // Each worker has a copy of its own: that tells which of them a connection is with.
     let alone = |config: &mut Value| config["shared"] = json!({"budget": "0B"});

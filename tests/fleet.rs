@@ -7,18 +7,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::scene::no_routes;
-use crate::harness::{Asked, Envoy, Redis, Response, Scene, Script, eventually, reply};
+use crate::harness::{Envoy, Redis, Response, Scene, Script, eventually, reply};
 
 const FRESH: [(&str, &str); 1] = [("cache-control", "max-age=60")];
-
-fn slow(ms: u64, fields: &'static [(&'static str, &'static str)]) -> Script {
-    let mut count = 0;
-    Script::start(move |asked: &Asked| {
-        count += 1;
-        sleep(Duration::from_millis(ms));
-        reply(200, fields, &format!("{} {count}", asked.target))
-    })
-}
 
 /// So many instances of the same fleet, with two workers each.
 fn fleet(
@@ -67,7 +58,7 @@ fn crowd(envoys: &[Envoy], count: usize, path: &str) -> Vec<Response> {
 #[test]
 fn a_crowd_on_several_instances_is_one_request() {
     let scene = Scene::new("fleet-crowd");
-    let (script, redis) = (slow(300, &FRESH), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(300, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 3, |_| {});
     for round in 0..4 {
         let path = format!("/{round}");
@@ -84,7 +75,7 @@ fn a_crowd_on_several_instances_is_one_request() {
 #[test]
 fn when_the_instance_that_asks_dies_another_one_asks() {
     let scene = Scene::new("fleet-died");
-    let (script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(0, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     script.hold(Some("GET"));
     let mut first = envoys[0].client();
@@ -110,7 +101,7 @@ fn when_the_instance_that_asks_dies_another_one_asks() {
 #[test]
 fn what_is_not_to_be_shared_holds_no_instance_up() {
     let scene = Scene::new("fleet-unshared");
-    let script = slow(20, &[("cache-control", "no-store")]);
+    let script = Script::slow(20, &[("cache-control", "no-store")]);
     let redis = Redis::start(&scene, &[]);
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     let all = crowd(&envoys, 5, "/a");
@@ -128,7 +119,7 @@ fn what_is_not_to_be_shared_holds_no_instance_up() {
 #[test]
 fn without_redis_each_instance_asks() {
     let scene = Scene::new("fleet-alone");
-    let (script, mut redis) = (slow(100, &FRESH), Redis::start(&scene, &[]));
+    let (script, mut redis) = (Script::slow(100, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     redis.process.kill();
     for answer in crowd(&envoys, 10, "/a") {
@@ -140,7 +131,7 @@ fn without_redis_each_instance_asks() {
 #[test]
 fn a_client_that_leaves_lets_another_instance_ask() {
     let scene = Scene::new("fleet-left");
-    let (script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(0, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     script.hold(Some("GET"));
     let mut first = envoys[0].client();
@@ -191,7 +182,7 @@ fn what_is_stale_everywhere_is_refreshed_once() {
 #[test]
 fn a_fetch_on_a_clients_behalf_is_the_fleets() {
     let scene = Scene::new("fleet-detached");
-    let (script, redis) = (slow(200, &FRESH), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(200, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |config| {
         config["defaults"]["fetch"] = "detached".into();
     });
@@ -204,7 +195,7 @@ fn a_fetch_on_a_clients_behalf_is_the_fleets() {
 fn what_varies_is_one_request_too() {
     let scene = Scene::new("fleet-varies");
     let fields = &[("cache-control", "max-age=60"), ("vary", "x-lang")];
-    let (script, redis) = (slow(300, fields), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(300, fields), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 3, |_| {});
     for round in 0..4 {
         let all = crowd(&envoys, 3, &format!("/{round}"));
@@ -217,7 +208,7 @@ fn what_varies_is_one_request_too() {
 fn what_must_be_validated_each_time_keeps_no_instance_from_asking() {
     let scene = Scene::new("fleet-validated");
     let fields = &[("cache-control", "max-age=0"), ("etag", "\"a\"")];
-    let (script, redis) = (slow(200, fields), Redis::start(&scene, &[]));
+    let (script, redis) = (Script::slow(200, fields), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     // Each asks all the time.
     let longest: Vec<_> = std::thread::scope(|scope| {
@@ -266,7 +257,7 @@ fn unhurried(ms: u64) -> u16 {
 #[test]
 fn what_is_not_to_be_shared_is_asked_for_by_all_at_once() {
     let scene = Scene::new("fleet-unhurried");
-    let (mut script, redis) = (slow(0, &FRESH), Redis::start(&scene, &[]));
+    let (mut script, redis) = (Script::slow(0, &FRESH), Redis::start(&scene, &[]));
     script.port = unhurried(500);
     let envoys = fleet(&scene, &script, &redis, 3, |_| {});
     let start = Instant::now();

@@ -18,6 +18,16 @@ fn start(scene: &Scene, script: &Script, change: impl FnOnce(&mut Value)) -> Env
     builder.config(change).workers(1).start(scene)
 }
 
+/// Envoy's patience ends soon, the cache's own does not.
+fn impatient(scene: &Scene, script: &Script) -> Envoy {
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let builder = builder.config(|config| {
+        config["origin"] = json!({"cluster": "origin", "timeout": "30s"});
+        config["protection"] = json!({"failures": 2, "probe_interval": "200ms"});
+    });
+    builder.route_timeout("0.3s").workers(1).start(scene)
+}
+
 fn event(envoy: &Envoy, event: &str) -> u64 {
     envoy.metric(&format!("tiercel_protection{{event=\"{event}\"}}"))
 }
@@ -167,12 +177,7 @@ fn a_failing_origin_is_asked_now_and_then() {
 fn an_origin_that_hangs_is_found_out() {
     let scene = Scene::new("protection-hangs");
     let script = Script::start(|_| reply(200, &STALE, "old"));
-    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
-    let builder = builder.config(|config| {
-        config["origin"] = json!({"cluster": "origin", "timeout": "30s"});
-        config["protection"] = json!({"failures": 2, "probe_interval": "200ms"});
-    });
-    let envoy = builder.route_timeout("0.3s").workers(1).start(&scene);
+    let envoy = impatient(&scene, &script);
     let mut client = envoy.client();
     assert_eq!(client.get("/a").status, 200);
     script.hang(true);
@@ -200,12 +205,7 @@ fn what_hung_holds_nothing_up_when_the_origin_is_back() {
         let behind = [("cache-control", "max-age=0, stale-while-revalidate=60, stale-if-error=60")];
         reply(200, if asked.target == "/behind" { &behind[..] } else { &STALE }, "old")
     });
-    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
-    let builder = builder.config(|config| {
-        config["origin"] = json!({"cluster": "origin", "timeout": "30s"});
-        config["protection"] = json!({"failures": 2, "probe_interval": "200ms"});
-    });
-    let envoy = builder.route_timeout("0.3s").workers(1).start(&scene);
+    let envoy = impatient(&scene, &script);
     let mut client = envoy.client();
     for path in ["/a", "/behind"] {
         assert_eq!(client.get(path).status, 200);

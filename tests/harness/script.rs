@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
 
 /// What arrived at the origin.
 #[derive(Clone, Debug)]
@@ -53,6 +55,16 @@ impl Script {
             }
         });
         Self { port, shared }
+    }
+
+    /// Counts how often it was asked, says so, and takes its time.
+    pub fn slow(ms: u64, fields: &'static [(&'static str, &'static str)]) -> Self {
+        let mut count = 0;
+        Self::start(move |asked: &Asked| {
+            count += 1;
+            sleep(Duration::from_millis(ms));
+            reply(200, fields, &format!("{} {count}", asked.target))
+        })
     }
 
     /// From now on answers by `answer`.
