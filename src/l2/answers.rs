@@ -73,12 +73,8 @@ impl Waiting {
     ) {
         match self {
             Self::Lookups(tickets, asked) => {
-                let followed = read_followed(&mut replies, layout);
+                let followed = followed(&mut replies, layout);
                 let error = followed.as_ref().err().copied();
-                if error == Some(L2Error::Protocol) {
-                    // What is no reply of this kind has no known end.
-                    replies = &[];
-                }
                 give(table(asked, followed, false));
                 for (ticket, reply) in tickets.into_iter().zip(Replies::new(&mut replies)) {
                     give(match (reply, error) {
@@ -92,11 +88,8 @@ impl Waiting {
                 }
             }
             Self::Claims(claims, asked) => {
-                let followed = read_followed(&mut replies, layout);
+                let followed = followed(&mut replies, layout);
                 let known = followed.is_ok();
-                if followed.as_ref().err() == Some(&L2Error::Protocol) {
-                    replies = &[];
-                }
                 give(table(asked, followed, false));
                 let mut replies = Replies::new(&mut replies);
                 let leases: Vec<_> =
@@ -166,6 +159,16 @@ impl Waiting {
             }
         }
     }
+}
+
+/// What the table says to those who look up or claim, in front of what they get.
+fn followed(replies: &mut &[u8], layout: Layout) -> Result<Followed, L2Error> {
+    let followed = read_followed(replies, layout);
+    if followed.as_ref().err() == Some(&L2Error::Protocol) {
+        // What is no reply of this kind has no known end.
+        *replies = &[];
+    }
+    followed
 }
 
 fn table<'a>(asked: Asked, followed: Result<Followed, L2Error>, alone: bool) -> Answer<'a> {
