@@ -15,6 +15,7 @@ fn start(scene: &Scene, script: &Script, workers: u32) -> Envoy {
     let builder = builder.config(|config| {
         config["origin"] = json!({"cluster": "origin", "timeout": "1s"});
         config["defaults"] = json!({"fetch": "detached"});
+        config["headers"] = json!({"x_cache_key": true});
     });
     builder.workers(workers).start(scene)
 }
@@ -88,7 +89,7 @@ fn what_is_not_stored_is_its_own_clients() {
     for (path, status, body) in [("/a", 200, "own"), ("/a", 200, "own"), ("/empty", 403, "")] {
         let answer = client.get(path);
         assert_eq!((answer.status, &*answer.body), (status, body.as_bytes()), "{answer:?}");
-        for name in ["set-cookie", "x-own", "cache-control"] {
+        for name in ["set-cookie", "x-own", "cache-control", "x-cache-key"] {
             assert!(answer.field(name).is_some(), "{name}: {answer:?}");
         }
         let len = answer.fields.iter().filter(|(name, _)| name == "content-length").count();

@@ -118,7 +118,7 @@ impl<H: Host> Module<H> {
                 Respond::Pass | Respond::NotModified => {
                     self.worker.counters.count(Counter::Request(Outcome::Miss));
                     let body = body.as_deref().unwrap_or_default();
-                    self.reply.pass(&self.host, own.policy(), fields, body)
+                    self.reply.pass(&self.host, &own, fields, body)
                 }
             };
             match sent {

@@ -185,27 +185,11 @@ impl Reply {
         exchange: &Exchange,
         response: Fields<'_>,
     ) -> HostResult<()> {
-        let (policy, resource) = (exchange.policy(), exchange.key().resource());
-        if policy.cache_status_key {
-            cache_status::write_key(&mut self.status, resource);
-        }
         let mut fields = FieldsBuf::default();
         not_modified_fields(&mut fields, response);
         let block = fields.to_block();
-        // The origin's own age, and what caches before it say, go on.
-        let goes_on = |name: &[u8]| {
-            matches!(name, b"age" | b"cache-status") || !is_of_the_way(response, name)
-        };
-        let mut fields: FieldsBuf =
-            Fields::new(&block).iter().filter(|(name, _)| goes_on(name)).collect();
-        fields.push(b"cache-status", &self.status);
-        if policy.x_cache_status {
-            fields.push(b"x-cache-status", Outcome::Miss.word().as_bytes());
-        }
-        if policy.x_cache_key {
-            fields.push(b"x-cache-key", &short_hash(resource));
-        }
-        host.respond(304, &fields.to_block(), b"")
+        let block = self.passed_on(exchange, response, Fields::new(&block));
+        host.respond(304, &block, b"")
     }
 
     /// Answers the stream at hand with a response of the origin's that was fetched on its behalf, and with the
@@ -213,22 +197,41 @@ impl Reply {
     pub(super) fn pass(
         &mut self,
         host: &impl Host,
-        policy: &Policy,
+        exchange: &Exchange,
         response: Fields<'_>,
         body: &[u8],
     ) -> HostResult<Option<Stream>> {
+        let block = self.passed_on(exchange, response, response);
+        host.respond(status(response), &block, body)?;
+        Ok(retyped(response.get(b"content-type"), body))
+    }
+
+    /// Those `fields` of the origin's response that go on to a client, and what the cache adds.
+    fn passed_on(
+        &mut self,
+        exchange: &Exchange,
+        response: Fields<'_>,
+        fields: Fields<'_>,
+    ) -> Box<[u8]> {
+        let (policy, resource) = (exchange.policy(), exchange.key().resource());
+        if policy.cache_status_key {
+            cache_status::write_key(&mut self.status, resource);
+        }
         let goes_on = |name: &[u8]| {
+            // The origin's own age, and what caches before it say.
             let told = matches!(name, b"age" | b"cache-status");
             let tags = policy.tag_fields.iter().any(|tag| **tag == *name);
             told || !tags && !is_of_the_way(response, name)
         };
-        let mut fields: FieldsBuf = response.iter().filter(|(name, _)| goes_on(name)).collect();
+        let mut fields: FieldsBuf = fields.iter().filter(|(name, _)| goes_on(name)).collect();
         fields.push(b"cache-status", &self.status);
         if policy.x_cache_status {
             fields.push(b"x-cache-status", Outcome::Miss.word().as_bytes());
         }
-        host.respond(status(response), &fields.to_block(), body)?;
-        Ok(retyped(response.get(b"content-type"), body))
+        if policy.x_cache_key {
+            fields.push(b"x-cache-key", &short_hash(resource));
+        }
+        fields.to_block()
     }
 
     /// Corrects our own answer at hand: Envoy calls a local reply without a type `text/plain`, and takes
