@@ -27,7 +27,7 @@ pub use head::Stamp;
 pub use pointer::Pointer;
 pub use shared::SharedData;
 pub use tags::{Tag, Tags};
-pub use template::{Filling, Template};
+pub use template::{Filling, Gap, Template, canonical, canonical_json};
 
 #[cfg(test)]
 pub(crate) use shared::Memory;

@@ -18,10 +18,13 @@ pub struct Template(Vec<Part>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(Box<str>),
-    Gap { source: Source, otherwise: Option<Box<str>> },
+    Gap { source: Gap, otherwise: Option<Box<str>> },
 }
 
 /// What fills a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap(Source);
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     /// A segment of the path.
@@ -69,7 +72,7 @@ impl Template {
                 Some((name, otherwise)) => (name, Some(otherwise.into())),
                 None => (gap, None),
             };
-            parts.push(Part::Gap { source: source(name, path)?, otherwise });
+            parts.push(Part::Gap { source: Gap::parse(name, path)?, otherwise });
             rest = after;
         }
         if rest.contains('}') {
@@ -84,22 +87,22 @@ impl Template {
     /// Whether every request fills every gap.
     #[must_use]
     pub fn is_total(&self) -> bool {
-        self.gaps().all(|(source, otherwise)| otherwise || matches!(source, Source::Path(_)))
+        self.gaps().all(|(source, otherwise)| otherwise || source.is_segment())
     }
 
     /// Whether it needs the body of the request.
     #[must_use]
     pub fn needs_request(&self) -> bool {
-        self.gaps().any(|(source, _)| matches!(source, Source::Request(_)))
+        self.gaps().any(|(source, _)| source.needs_request())
     }
 
     /// Whether it needs the body of the response.
     #[must_use]
     pub fn needs_response(&self) -> bool {
-        self.gaps().any(|(source, _)| matches!(source, Source::Response(_)))
+        self.gaps().any(|(source, _)| source.needs_response())
     }
 
-    fn gaps(&self) -> impl Iterator<Item = (&Source, bool)> {
+    fn gaps(&self) -> impl Iterator<Item = (&Gap, bool)> {
         self.0.iter().filter_map(|part| match part {
             Part::Gap { source, otherwise } => Some((source, otherwise.is_some())),
             Part::Text(_) => None,
@@ -130,41 +133,75 @@ impl Template {
     }
 }
 
-fn source(name: &str, path: &str) -> Result<Source, String> {
-    let pointer = |text: &str| {
-        Pointer::parse(text).ok_or_else(|| format!("{text:?} is not a JSON pointer: /ids/*"))
-    };
-    match name.split_once(':') {
-        Some(("query", name)) if !name.is_empty() => Ok(Source::Query(name.as_bytes().into())),
-        Some(("header", name)) if !name.is_empty() => {
-            Ok(Source::Field(name.to_ascii_lowercase().into_bytes().into()))
-        }
-        Some(("request", text)) => Ok(Source::Request(pointer(text)?)),
-        Some(("response", text)) => Ok(Source::Response(pointer(text)?)),
-        Some(_) => Err(format!("{name:?} is none of query:, header:, request:, response:")),
-        None => {
-            let wanted = format!("{{{name}}}");
-            let mut segments = path.split('/').skip(1);
-            let found = segments.position(|segment| segment == wanted);
-            found.map(Source::Path).ok_or_else(|| format!("the path has no {wanted}"))
+impl Gap {
+    /// Reads `gid`, `query:name`, `header:name`, `request:/ids/*` or `response:/id`, for a route with this path
+    /// template.
+    ///
+    /// # Errors
+    /// One sentence on what is wrong.
+    pub fn parse(name: &str, path: &str) -> Result<Self, String> {
+        let pointer = |text: &str| {
+            Pointer::parse(text).ok_or_else(|| format!("{text:?} is not a JSON pointer: /ids/*"))
+        };
+        Ok(Self(match name.split_once(':') {
+            Some(("query", name)) if !name.is_empty() => Source::Query(name.as_bytes().into()),
+            Some(("header", name)) if !name.is_empty() => {
+                Source::Field(name.to_ascii_lowercase().into_bytes().into())
+            }
+            Some(("request", text)) => Source::Request(pointer(text)?),
+            Some(("response", text)) => Source::Response(pointer(text)?),
+            Some(_) => {
+                return Err(format!("{name:?} is none of query:, header:, request:, response:"));
+            }
+            None => {
+                let wanted = format!("{{{name}}}");
+                let mut segments = path.split('/').skip(1);
+                let found = segments.position(|segment| segment == wanted);
+                Source::Path(found.ok_or_else(|| format!("the path has no {wanted}"))?)
+            }
+        }))
+    }
+
+    /// Whether it is a segment of the path: that is always there.
+    #[must_use]
+    pub const fn is_segment(&self) -> bool {
+        matches!(self.0, Source::Path(_))
+    }
+
+    /// Whether it needs the body of the request.
+    #[must_use]
+    pub const fn needs_request(&self) -> bool {
+        matches!(self.0, Source::Request(_))
+    }
+
+    /// Whether it needs the body of the response.
+    #[must_use]
+    pub const fn needs_response(&self) -> bool {
+        matches!(self.0, Source::Response(_))
+    }
+
+    /// What a request has there, decoded and otherwise as it came; none of it is in a body.
+    #[must_use]
+    pub fn raw(&self, with: &Filling<'_>) -> Vec<u8> {
+        match &self.0 {
+            Source::Path(index) => {
+                let segment = with.path.split(|b| *b == b'/').nth(index + 1).unwrap_or_default();
+                decode(segment, false)
+            }
+            Source::Query(name) => decode(parameter(with.query, name).unwrap_or_default(), true),
+            Source::Field(name) => with.fields.get(name).unwrap_or_default().to_vec(),
+            Source::Request(_) | Source::Response(_) => Vec::new(),
         }
     }
-}
 
-impl Source {
-    /// Its values. None of them is empty but a segment, which is always there.
-    fn values(&self, with: &Filling<'_>) -> Vec<String> {
-        let mut values: Vec<String> = match self {
-            Self::Path(index) => {
-                let segment = with.path.split(|b| *b == b'/').nth(index + 1).unwrap_or_default();
-                return vec![text(&decode(segment, false))];
-            }
-            Self::Query(name) => {
-                vec![text(&decode(parameter(with.query, name).unwrap_or_default(), true))]
-            }
-            Self::Field(name) => vec![text(with.fields.get(name).unwrap_or_default())],
-            Self::Request(pointer) => in_json(pointer, with.request),
-            Self::Response(pointer) => in_json(pointer, with.response),
+    /// Its values, in the form of [`canonical`]. None of them is empty but a segment, which is always there.
+    #[must_use]
+    pub fn values(&self, with: &Filling<'_>) -> Vec<String> {
+        let mut values = match &self.0 {
+            Source::Path(_) => return vec![canonical(&self.raw(with))],
+            Source::Query(_) | Source::Field(_) => vec![canonical(&self.raw(with))],
+            Source::Request(pointer) => in_json(pointer, with.request),
+            Source::Response(pointer) => in_json(pointer, with.response),
         };
         values.retain(|value| !value.is_empty());
         values
@@ -176,24 +213,32 @@ fn in_json(pointer: &Pointer, document: Option<&Value>) -> Vec<String> {
     let Some(document) = document else { return Vec::new() };
     let mut values = Vec::new();
     let complete = pointer.visit(document, &mut |value| {
-        let value = match value {
-            Value::String(string) => text(string.as_bytes()),
-            Value::Number(number) if number.is_f64() => {
-                let number = number.as_f64().unwrap_or_default();
-                if number.fract() == 0.0 { format!("{number:.0}") } else { number.to_string() }
-            }
-            Value::Number(number) => number.to_string(),
-            Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => return false,
-        };
-        let known = !value.is_empty();
-        values.push(value);
+        let value = canonical_json(value).filter(|value| !value.is_empty());
+        let known = value.is_some();
+        values.extend(value);
         known && values.len() <= MOST
     });
     if complete { values } else { Vec::new() }
 }
 
-/// Text as tags compare it: `010` and ` 10` name what `10` names.
-fn text(bytes: &[u8]) -> String {
+/// A value of a JSON document as text, in the form of [`canonical`]; none if it is neither text nor a number.
+#[must_use]
+pub fn canonical_json(value: &Value) -> Option<String> {
+    match value {
+        Value::String(string) => Some(canonical(string.as_bytes())),
+        Value::Number(number) if number.is_f64() => {
+            let number = number.as_f64().unwrap_or_default();
+            let is_whole = number.fract() == 0.0;
+            Some(if is_whole { format!("{number:.0}") } else { number.to_string() })
+        }
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Text as names are compared: `010` and ` 10` name what `10` names.
+#[must_use]
+pub fn canonical(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim();
     let digits = text.strip_prefix('+').unwrap_or(text);
