@@ -14,10 +14,12 @@ mod harness;
 
 mod coherence;
 mod hot;
+mod ids;
 mod load;
 mod memory;
 mod mix;
 mod origin_outage;
+mod penetration;
 mod redis_outage;
 mod report;
 mod shared_memory;
@@ -30,7 +32,7 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 15] = [
+const DRILLS: [Drill; 19] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
@@ -41,6 +43,10 @@ const DRILLS: [Drill; 15] = [
     ("stampede_fleet", stampede::fleet),
     ("unshared", stampede::unshared),
     ("hot", hot::run),
+    ("penetration", penetration::run),
+    ("ids", ids::million),
+    ("ids_pauses", ids::pauses),
+    ("ids_ten_million", ids::ten_million),
     ("coherence_control", coherence::control),
     ("coherence_one_worker", coherence::one_worker),
     ("coherence", coherence::stress),

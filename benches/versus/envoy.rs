@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Envoy, Scene};
+use crate::harness::{Client, Envoy, Lists, Scene};
 use crate::peers;
 use crate::steps::{STEPS, Step};
 
@@ -13,14 +13,17 @@ const CACHE: &str = "type.googleapis.com/envoy.extensions.filters.http.cache.v3.
 const STORAGE: &str =
     "type.googleapis.com/envoy.extensions.http.cache.simple_http_cache.v3.SimpleHttpCacheConfig";
 
+/// Ids that exist, in the space of what is refused.
+pub const IDS: u64 = 1_000_000;
+
 /// Starts it; the L1 case is the example's public listener.
-pub fn start(scene: &Scene, origin: u16, redis: u16) -> Envoy {
+pub fn start(scene: &Scene, origin: u16, redis: u16, lists: u16) -> Envoy {
     for step in STEPS {
         let module = wat::parse_str(step.module()).expect("a valid module");
         std::fs::write(scene.dir.join(format!("{}.wasm", step.name)), module).expect("a file");
     }
     let builder = Envoy::shipped("event2table.yaml").origin(origin).redis(redis);
-    builder.envoy(|config| *config = listeners(config, &scene.dir)).start(scene)
+    builder.envoy(|config| *config = listeners(config, &scene.dir, lists)).start(scene)
 }
 
 /// The port of a listener.
@@ -33,7 +36,7 @@ pub fn port(envoy: &Envoy, listener: &str) -> u16 {
 }
 
 /// Replaces the example's public listener by those of the cases.
-fn listeners(example: &Value, modules: &Path) -> Value {
+fn listeners(example: &Value, modules: &Path, lists: u16) -> Value {
     let mut config = example.clone();
     let resources = &mut config["static_resources"];
     let public = named(&resources["listeners"], "public");
@@ -45,6 +48,8 @@ fn listeners(example: &Value, modules: &Path) -> Value {
     let hour = json!([{"path": "/{*rest}", "ttl": "3600s"}]);
     let l1 = json!({"budget": "64MiB", "max_entry": "1MiB"});
     let off = json!({"budget": "0B"});
+    let mut spaces = Lists::space("lists", IDS, 16);
+    spaces["many"]["pattern"] = "[0-9]{1,9}|one".into();
     let mut all = vec![
         redis,
         listener(&public, "direct_response", Some(answer()), &json!([])),
@@ -65,8 +70,27 @@ fn listeners(example: &Value, modules: &Path) -> Value {
             json!({"l1": l1, "routes": [{"path": "/{*rest}", "bypass": true}]}),
         ),
         cached(&public, "miss_fill", json!({"l1": l1, "routes": hour})),
+        cached(
+            &public,
+            "reject",
+            json!({
+                "l1": l1,
+                "spaces": spaces,
+                "routes": [{"path": "/k/{id}", "exists": [{
+                    "space": "many",
+                    "id": "{id}",
+                    "absent": {"status": 200, "body": peers::body()},
+                }]}],
+            }),
+        ),
         cached(&public, "shared_hit", json!({"l1": off, "routes": hour})),
     ];
+    let mut source = named(&resources["clusters"], "origin");
+    source["name"] = "lists".into();
+    source["load_assignment"]["cluster_name"] = "lists".into();
+    source["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"]["address"]["socket_address"]
+        ["port_value"] = lists.into();
+    resources["clusters"].as_array_mut().expect("clusters").push(source);
     for Step { name, proxied, .. } in STEPS {
         let filter = step_filter(&public, name, &modules.join(format!("{name}.wasm")));
         all.push(listener(&public, name, (!proxied).then(answer), &json!([filter])));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::cases::{Case, Server};
 use crate::check;
 use crate::envoy;
-use crate::harness::{Envoy, Redis, Scene};
+use crate::harness::{Envoy, Lists, Redis, Scene};
 use crate::peers::Peer;
 use crate::processor::{AROUND, TESTED, pin, time_us};
 use crate::report::Results;
@@ -40,7 +40,8 @@ impl Stage {
         let redis = ["--maxmemory", "1gb", "--maxmemory-policy", "volatile-ttl"];
         let redis = Redis::start(&scene, &redis);
         pin(redis.process.pid(), AROUND);
-        let envoy = envoy::start(&scene, origin.port, redis.port);
+        let lists = Lists::start(envoy::IDS, 10_000);
+        let envoy = envoy::start(&scene, origin.port, redis.port, lists.script.port);
         pin(envoy.process.pid(), TESTED);
         let needed = |server| cases.iter().any(|case| case.server == server);
         let mut stage = Self {

@@ -31,3 +31,4 @@ pub use template::{Filling, Gap, Template, canonical, canonical_json};
 
 #[cfg(test)]
 pub(crate) use shared::Memory;
+pub(crate) use shared::update;

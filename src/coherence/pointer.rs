@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Where values lie in a JSON document.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pointer(Vec<Box<str>>);
 
 impl Pointer {
@@ -19,6 +19,29 @@ impl Pointer {
     pub fn visit<'a>(&self, document: &'a Value, give: &mut impl FnMut(&'a Value) -> bool) -> bool {
         visit(&self.0, document, false, give)
     }
+
+    /// Whether the value is there or, if there is a `*`, the array of the first.
+    #[must_use]
+    pub fn leads(&self, document: &Value) -> bool {
+        let mut node = document;
+        for step in &self.0 {
+            if **step == *"*" && node.is_array() {
+                return true;
+            }
+            let Some(next) = child(node, step) else { return false };
+            node = next;
+        }
+        true
+    }
+}
+
+/// What lies in `node` under a step that is no `*`.
+fn child<'a>(node: &'a Value, step: &str) -> Option<&'a Value> {
+    match node {
+        Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
+        Value::Object(members) => members.get(step),
+        _ => None,
+    }
 }
 
 fn visit<'a>(
@@ -28,16 +51,11 @@ fn visit<'a>(
     give: &mut impl FnMut(&'a Value) -> bool,
 ) -> bool {
     let Some((step, rest)) = steps.split_first() else { return give(node) };
-    let next = match node {
-        Value::Array(items) if **step == *"*" => {
-            return items.iter().all(|item| visit(rest, item, true, give));
-        }
-        Value::Array(items) => step.parse().ok().and_then(|index: usize| items.get(index)),
-        Value::Object(members) => members.get(&**step),
-        _ => None,
-    };
+    if let (Value::Array(items), "*") = (node, &**step) {
+        return items.iter().all(|item| visit(rest, item, true, give));
+    }
     // One that is missing is not known; of several, none is.
-    next.map_or(!of_many, |next| visit(rest, next, of_many, give))
+    child(node, step).map_or(!of_many, |next| visit(rest, next, of_many, give))
 }
 
 #[cfg(test)]
@@ -73,5 +91,20 @@ mod tests {
             assert_eq!(found(pointer, &document), values, "{pointer}");
         }
         assert_eq!(Pointer::parse("ids"), None);
+    }
+
+    #[test]
+    fn an_array_is_there_though_it_is_empty() {
+        let document = json!({"a": {"rows": []}, "n": null, "o": {"x": 1}});
+        for (pointer, leads) in [
+            ("/a/rows/*", true),
+            ("/a/rows/*/id", true),
+            ("/n", true),
+            ("/n/*", false),
+            ("/o/*", false),
+            ("/a/none/*", false),
+        ] {
+            assert_eq!(Pointer::parse(pointer).unwrap().leads(&document), leads, "{pointer}");
+        }
     }
 }

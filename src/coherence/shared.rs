@@ -18,7 +18,7 @@ const ATTEMPTS: usize = 10_000;
 
 /// Replaces a value by what `change` makes of it, however many others do the same; `change` may be
 /// called several times, and none from it leaves everything as it is. Whether all went well.
-pub(super) fn update(
+pub(crate) fn update(
     shared: &impl SharedData,
     name: &[u8],
     mut change: impl FnMut(&[u8]) -> Option<Vec<u8>>,

@@ -54,6 +54,14 @@ pub struct Filling<'a> {
     pub response: Option<&'a Value>,
 }
 
+impl<'a> Filling<'a> {
+    /// A request of which there is the head.
+    #[must_use]
+    pub fn of_head(path: &'a [u8], query: Option<&'a [u8]>, fields: Fields<'a>) -> Self {
+        Self { path, query: query.unwrap_or_default(), fields, request: None, response: None }
+    }
+}
+
 impl Template {
     /// Reads a template for a route with this path template.
     ///

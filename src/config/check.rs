@@ -56,7 +56,9 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         }
         let writes = check.writes(&path, route);
         let tags = check.templates(&format!("{path}.tags"), route, &route.tags, false);
-        rules.push(Rc::new(Rule { tags, writes, ..rule(route, &config.defaults) }));
+        let exists = check.exists(&path, route, config);
+        let writes = WriteRule { creates: check.creates(&path, route, config), ..writes };
+        rules.push(Rc::new(Rule { tags, exists, writes, ..rule(route, &config.defaults) }));
     }
     check.needs(config, "defaults", Some(defaults.fetch), Some(defaults.collapse));
     let keyed = check.fields("key.fields", &config.key.fields);
@@ -101,6 +103,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         origin: config.origin.as_ref().map(|origin| check.origin(origin)),
         router,
         rules,
+        spaces: check.spaces(config),
         // What a response does not say the policy of routes does not say either.
         unmatched: Rc::new(Rule {
             bypass: config.defaults.unmatched == Unmatched::Bypass,
@@ -118,6 +121,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             fleet: config.defaults.collapse == Collapse::Fleet,
             detached: config.defaults.fetch == Fetch::Detached,
             tags: Vec::new(),
+            exists: Vec::new(),
             writes: WriteRule::default(),
         }),
     }

@@ -59,6 +59,7 @@ pub(super) fn rule(route: &Route, defaults: &schema::Defaults) -> Rule {
         fleet: route.collapse.unwrap_or(defaults.collapse) == Collapse::Fleet,
         detached: route.fetch.unwrap_or(defaults.fetch) == Fetch::Detached,
         tags: Vec::new(),
+        exists: Vec::new(),
         writes: WriteRule::default(),
     }
 }
@@ -86,15 +87,20 @@ impl Check<'_> {
             }
         }
         let cacheable = route.methods.iter().all(|method| method == "GET" || method == "HEAD");
-        if !cacheable && !route.bypass && !route.safe && route.invalidates.is_empty() {
+        let changes = !route.invalidates.is_empty() || !route.creates.is_empty();
+        if !cacheable && !route.bypass && !route.safe && !changes {
             self.fail(
                 &format!("{path}.methods"),
-                "only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
+                "only GET and HEAD can be cached: set invalidates, creates, safe or bypass for other methods",
             );
         }
-        if cacheable && !route.bypass && !route.invalidates.is_empty() {
-            let message = "is for routes that are not cached: set bypass, or other methods";
-            self.fail(&format!("{path}.invalidates"), message);
+        for (what, is_empty) in
+            [("invalidates", route.invalidates.is_empty()), ("creates", route.creates.is_empty())]
+        {
+            if cacheable && !route.bypass && !is_empty {
+                let message = "is for routes that are not cached: set bypass, or other methods";
+                self.fail(&format!("{path}.{what}"), message);
+            }
         }
         if let Some(negative) = &route.negative {
             self.negative(&format!("{path}.negative"), negative);
@@ -145,7 +151,7 @@ impl Check<'_> {
         });
         let at = format!("{path}.invalidates");
         let invalidates = self.templates(&at, route, &route.invalidates, true);
-        WriteRule { safe: route.safe, invalidates, when }
+        WriteRule { creates: Vec::new(), safe: route.safe, invalidates, when }
     }
 
     /// Templates of a route; those of writes must always make a tag.

@@ -1,16 +1,20 @@
 //! The plugin configuration: read, typed, checked, and turned into a [`Policy`].
 
 mod check;
+mod check_existence;
 mod check_origin;
 mod check_routes;
 mod parse;
 mod policy;
 mod router;
 pub mod schema;
+mod schema_existence;
 mod schema_origin;
 mod schema_routes;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_existence;
 pub mod units;
 mod wire;
 

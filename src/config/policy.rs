@@ -11,6 +11,7 @@ use super::schema::{Role, Transport};
 use crate::coherence::{Pointer, Template};
 use crate::collapse::Limits;
 use crate::entry::Bounds;
+use crate::existence::{Carried, Created, SpacePolicy};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
 use crate::http::normalise::Normalisers;
@@ -76,6 +77,8 @@ pub struct Policy {
     pub tag_fields: Vec<Box<[u8]>>,
     /// How to fetch again what is served stale meanwhile.
     pub origin: Option<OriginPolicy>,
+    /// Spaces of ids.
+    pub spaces: Vec<Rc<SpacePolicy>>,
     pub(super) router: Router,
     pub(super) rules: Vec<Rc<Rule>>,
     pub(super) unmatched: Rc<Rule>,
@@ -200,13 +203,17 @@ pub struct Rule {
     pub early_refresh: f64,
     /// Tags of what is returned.
     pub tags: Vec<Template>,
+    /// Ids that requests carry.
+    pub exists: Vec<Carried>,
     /// What requests make stale.
     pub writes: WriteRule,
 }
 
 /// What requests make stale.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct WriteRule {
+    /// Ids that come into being.
+    pub creates: Vec<Created>,
     /// Nothing, whatever their method.
     pub safe: bool,
     /// These tags.
@@ -219,13 +226,16 @@ impl WriteRule {
     /// Whether it needs the body of the request.
     #[must_use]
     pub fn needs_request(&self) -> bool {
-        self.when.is_some() || self.invalidates.iter().any(Template::needs_request)
+        self.when.is_some()
+            || self.invalidates.iter().any(Template::needs_request)
+            || self.creates.iter().any(|created| created.id.needs_request())
     }
 
     /// Whether it needs the body of the response.
     #[must_use]
     pub fn needs_response(&self) -> bool {
         self.invalidates.iter().any(Template::needs_response)
+            || self.creates.iter().any(|created| created.id.needs_response())
     }
 }
 

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::units::{ByteSize, Millis};
 
+pub use super::schema_existence::{
+    AbsentAnswer, Creates, Exists, HttpList, Id, RedisList, SetKind, Source, Space,
+};
 pub use super::schema_origin::{Origin, Protection, Waiting};
 pub use super::schema_routes::{
     Authorization, Collapse, Cookies, Defaults, Fetch, Negative, Query, RequestDirectives, Route,
@@ -60,6 +63,8 @@ pub struct Config {
     /// The Envoy cluster of the origin, to fetch again what is served stale meanwhile. Without it such
     /// responses are fetched while the client waits.
     pub origin: Option<Origin>,
+    /// Which ids exist, by the name of their space: requests for others need not reach the origin.
+    pub spaces: BTreeMap<String, Space>,
     /// What holds where no route says otherwise.
     pub defaults: Defaults,
     /// Ordered rules; the first whose method and path fit decides.
@@ -82,6 +87,7 @@ impl Default for Config {
             protection: Protection::default(),
             purge: None,
             origin: None,
+            spaces: BTreeMap::new(),
             defaults: Defaults::default(),
             routes: Vec::new(),
         }

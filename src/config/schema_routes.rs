@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema_existence::{Creates, Exists};
 use super::units::{Millis, Switch};
 
 /// What happens to a request that no route names.
@@ -191,7 +192,11 @@ pub struct Route {
     /// and `{request:/ids/*|text}`, `{response:/data/id|text}`: JSON pointers into the bodies, with `*` for
     /// every element. Gaps that may stay open must say what stands in.
     pub invalidates: Vec<String>,
-    /// Only requests whose JSON body has a certain text make anything stale.
+    /// Ids that requests carry: one that does not exist is answered at once. The first counts. With `bypass`, too.
+    pub exists: Vec<Exists>,
+    /// Ids that requests bring into being, whatever their status but for 4xx.
+    pub creates: Vec<Creates>,
+    /// Only requests whose JSON body has a certain text make anything stale, or create anything.
     pub when: Option<When>,
     /// Requests to the route change nothing, whatever their method.
     pub safe: bool,

@@ -65,7 +65,7 @@ fn what_must_be_there_and_fit() {
         "l2.max_batch: must be more than 0",
         "routes[0].path: \"games\" is not a path template: it must start with /",
         "routes[1].methods[0]: \"post\" is not a method (they are case-sensitive: GET)",
-        "routes[1].methods: only GET and HEAD can be cached: set invalidates, safe or bypass for other methods",
+        "routes[1].methods: only GET and HEAD can be cached: set invalidates, creates, safe or bypass for other methods",
         "routes[2]: invalid type: integer `7`, expected struct Route",
         "routes[3].negative.statuses[0]: invalid type: string \"x\", expected u16",
         "routes[3].negative.statuses[1]: 200 is not a negative status (400 to 499)",

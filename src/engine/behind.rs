@@ -77,6 +77,7 @@ impl Exchange {
             lease: std::mem::take(&mut self.lease),
             origin: self.origin.clone(),
             fetch: self.fetch.take(),
+            passed: std::mem::take(&mut self.passed),
             ..Self::new(rules, self.request.clone(), of, key, tags, self.epoch)
         });
         self.detached = true;

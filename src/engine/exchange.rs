@@ -5,13 +5,14 @@ use std::rc::Rc;
 use super::behind::Behind;
 use super::claim::Lease;
 use super::early::draw;
-use super::elsewhere::shared;
+use super::elsewhere;
+use super::existence::{Judgement, Passed, judge, judge_bypassed};
 use super::fill::Fill;
 use super::found::{Found, Level};
 use super::invalidation::Invalidation;
 use super::protection::{Fetch, Origin};
 use super::{Bypass, Outcome, Worker};
-use crate::coherence::{Filling, Tags, Validity};
+use crate::coherence::{Filling, SharedData, Tags, Validity};
 use crate::collapse::Ticket;
 use crate::config::{Policy, Rule};
 use crate::entry::{Entry, Variants};
@@ -23,7 +24,7 @@ use crate::http::percent::normalise;
 use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
-use crate::observe::{Counter, L1Lookup};
+use crate::observe::{Counter, Counters, L1Lookup};
 
 /// What to do with a request.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub enum Begin {
     Hit(Rc<Entry>, Level, u64),
     /// Answer it with this entry, as the request wants it.
     Serve(Box<Exchange>, Found),
+    /// Tell it what its rule says of the id in this place, which does not exist: with this body.
+    Absent(Rc<Rule>, usize, Vec<u8>),
     /// Tell it that nothing is stored: it does not want anything else.
     OnlyIfCached,
     /// Purge what it says. Its fields.
@@ -40,6 +43,21 @@ pub enum Begin {
     Bypass(Bypass, Option<Box<Invalidation>>),
     /// Ask L2, if there is one, then the origin.
     Miss(Box<Exchange>),
+}
+
+impl Begin {
+    /// A request is answered by what its rule says of an id that does not exist.
+    fn absent(
+        rule: &Rc<Rule>,
+        index: usize,
+        with: &Filling<'_>,
+        now_ms: u64,
+        counters: &mut Counters,
+    ) -> Self {
+        counters.count(Counter::Request(Outcome::Absent));
+        let body = rule.exists.get(index).map(|carried| carried.absent.body(with, now_ms));
+        Self::Absent(Rc::clone(rule), index, body.unwrap_or_default())
+    }
 }
 
 /// A request that L1 could not answer at once.
@@ -94,18 +112,20 @@ pub struct Exchange {
     pub(super) fetch: Option<Fetch>,
     /// Whether it is to show whether the origin still fails.
     pub(super) probes: bool,
+    /// The ids that it carries.
+    pub(super) passed: Vec<Passed>,
 }
 
 impl Exchange {
     /// Decides what to do with a request; `block` are its fields, and `ended` says that no body
     /// follows. The time is asked for only if something is stored, and `tier`, which gives what the
-    /// process's workers share under a hash, only if this one has nothing.
+    /// process's workers share under a hash, only if this one has nothing; in `shared` lies what is known of ids.
     pub fn begin(
         policy: &Rc<Policy>,
         block: Vec<u8>,
         ended: bool,
         now_ms: impl Fn() -> u64,
-        tier: impl Fn(u128) -> Option<Vec<u8>>,
+        (shared, tier): (&impl SharedData, impl Fn(u128) -> Option<Vec<u8>>),
         worker: &mut Worker,
     ) -> Begin {
         let head = RequestHead::read(Fields::new(&block));
@@ -126,6 +146,12 @@ impl Exchange {
             if head.method == b"PURGE" && policy.purge.is_some() {
                 return Begin::Purge(block);
             }
+            let with = Filling::of_head(&worker.path, query, head.fields);
+            let of = (&**policy, &**rule);
+            let absent = judge_bypassed(reason, of, &with, &mut worker.spaces, shared, &now_ms);
+            if let Some(index) = absent {
+                return Begin::absent(rule, index, &with, now_ms(), &mut worker.counters);
+            }
             worker.counters.count(Counter::Request(Outcome::Bypass));
             worker.counters.count(Counter::Bypass(reason));
             let rule = Rc::clone(rule);
@@ -134,13 +160,24 @@ impl Exchange {
         let text = std::mem::take(&mut worker.key);
         let of_l1 = (policy.l1_budget > 0).then(|| worker.stored(&text, &now_ms)).flatten();
         let of_l1 = of_l1.map(|entry| (entry, Level::L1, now_ms()));
+        let with = Filling::of_head(&worker.path, query, head.fields);
+        let mut passed = Vec::new();
+        if !rule.exists.is_empty() && !of_l1.as_ref().is_some_and(|(e, _, now)| e.is_fresh(*now)) {
+            match judge((policy, rule), &with, &mut worker.spaces, shared, &now_ms) {
+                Judgement::Pass(ids) => passed = ids,
+                Judgement::Absent(index) => {
+                    worker.key = text;
+                    return Begin::absent(rule, index, &with, now_ms(), &mut worker.counters);
+                }
+            }
+        }
         let mut key = None;
         let mut stored = match of_l1 {
             Some((entry, level, now_ms)) if entry.is_fresh(now_ms) => Some((entry, level, now_ms)),
             of_l1 => {
                 let key = key.insert(Key::new(&text));
                 let known = of_l1.as_ref().map(|(entry, ..)| &**entry);
-                let found = shared(policy, key, known, &now_ms, &tier, worker);
+                let found = elsewhere::shared(policy, key, known, &now_ms, &tier, worker);
                 found.map(|entry| (entry, Level::Shared, now_ms())).or(of_l1)
             }
         };
@@ -164,13 +201,12 @@ impl Exchange {
         }
         let key = key.unwrap_or_else(|| Key::new(&worker.key));
         let mut tags = Tags::of_resource(key.as_bytes());
-        let (query, fields) = (query.unwrap_or_default(), head.fields);
-        let with = Filling { path: &worker.path, query, fields, request: None, response: None };
+        let with = Filling::of_head(&worker.path, query, head.fields);
         rule.tags.iter().for_each(|template| template.fill(&with, &mut tags));
         let (has, is_head, epoch) = (head.has, head.method == b"HEAD", worker.generations.epoch());
         let mut exchange =
             Box::new(Self::new((policy, rule), block, (has, is_head), key, tags, epoch));
-        exchange.early = early;
+        (exchange.early, exchange.passed) = (early, passed);
         if let Some((entry, level, now_ms)) = stored
             && let Some(found) = exchange.found_in_l1(entry, level, now_ms, &tier, worker)
         {
@@ -222,6 +258,7 @@ impl Exchange {
             origin: None,
             fetch: None,
             probes: false,
+            passed: Vec::new(),
         }
     }
 
@@ -288,14 +325,15 @@ impl Exchange {
         self.select(Rc::clone(&entry), now_ms);
         if self.variant.is_none() && level == Level::L1 {
             // Another worker may know more variants.
-            let newer = shared(&self.policy, &self.key, Some(&entry), || now_ms, &tier, worker);
+            let newer =
+                elsewhere::shared(&self.policy, &self.key, Some(&entry), || now_ms, &tier, worker);
             if let Some(newer) = newer.filter(|newer| newer.meta().variants) {
                 self.select(newer, now_ms);
             }
         }
         let variant = self.variant.as_ref()?;
         let Some(entry) = worker.stored(variant.as_bytes(), || now_ms) else {
-            let entry = shared(&self.policy, variant, None, || now_ms, tier, worker)?;
+            let entry = elsewhere::shared(&self.policy, variant, None, || now_ms, tier, worker)?;
             return self.consider(entry, now_ms, Level::Shared, worker);
         };
         self.consider(entry, now_ms, Level::L1, worker)

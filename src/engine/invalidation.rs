@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::Worker;
+use super::existence::{News, created};
 use crate::coherence::{Bump, Filling, Tag, Tags, Template};
 use crate::config::{Policy, Rule};
 use crate::http::fields::Fields;
@@ -93,7 +94,7 @@ impl Invalidation {
             .filter_map(|name| read.fields.get(name))
             .any(|method| is_unsafe(&method.to_ascii_uppercase()));
         let changes = is_unsafe(read.method) || overridden;
-        ((changes || !writes.invalidates.is_empty())
+        ((changes || !writes.invalidates.is_empty() || !writes.creates.is_empty())
             && !writes.safe
             && read.target.starts_with(b"/"))
         .then(|| {
@@ -149,6 +150,46 @@ impl Invalidation {
         self.charge(taken, worker);
     }
 
+    /// The request has come to its end, and is about to go on: ids that it brings into being are known from now on.
+    pub fn request_ended(&mut self, worker: &mut Worker) {
+        if self.rule.writes.creates.is_empty() {
+            return;
+        }
+        let request = self.request.json();
+        if !self.is_read(request.as_ref()) {
+            // Should it not say which, its answer will say whether that matters.
+            let news = self.created(false, (request.as_ref(), None));
+            worker.news.extend(news.into_iter().filter(|(_, news)| *news != News::Lost));
+        }
+    }
+
+    /// What it brings into being.
+    fn created(
+        &self,
+        of_response: bool,
+        (request, response): (Option<&Value>, Option<&Value>),
+    ) -> Vec<(u64, News)> {
+        let creates = &self.rule.writes.creates;
+        if creates.is_empty() {
+            return Vec::new();
+        }
+        self.filled(request, response, |with| created(&self.policy, creates, of_response, with))
+    }
+
+    /// Calls `give` with the request as far as it fills gaps.
+    fn filled<T>(
+        &self,
+        request: Option<&Value>,
+        response: Option<&Value>,
+        give: impl FnOnce(&Filling<'_>) -> T,
+    ) -> T {
+        let head = RequestHead::read(Fields::new(&self.head));
+        let (target, query) = head.path_and_query();
+        let mut path = Vec::new();
+        normalise(&mut path, target);
+        give(&Filling { request, response, ..Filling::of_head(&path, query, head.fields) })
+    }
+
     /// The response's head arrived: what is known to be stale by it is so from now on.
     pub fn respond(&mut self, status: u16, fields: Fields<'_>, now_ms: u64, worker: &mut Worker) {
         self.answered_ms = Some(now_ms);
@@ -164,6 +205,8 @@ impl Invalidation {
         self.named(|template| !template.needs_response(), request.as_ref(), None, &mut tags);
         self.tags = tags.clone();
         self.bump(tags, is_unknown, now_ms, worker);
+        // Once more: a list that was begun meanwhile may lack them.
+        worker.news.extend(self.created(false, (request.as_ref(), None)));
     }
 
     /// The response has ended, or its stream has gone, perhaps before an answer came: the origin may
@@ -186,6 +229,7 @@ impl Invalidation {
         let mut tags = Tags::default();
         self.named(Template::needs_response, request.as_ref(), response.as_ref(), &mut tags);
         self.bump(tags, is_unknown, now_ms, worker);
+        worker.news.extend(self.created(true, (request.as_ref(), response.as_ref())));
     }
 
     /// Whether the body says that the request changes nothing.
@@ -208,14 +252,8 @@ impl Invalidation {
         response: Option<&Value>,
         tags: &mut Tags,
     ) {
-        let head = RequestHead::read(Fields::new(&self.head));
-        let (target, query) = head.path_and_query();
-        let (query, fields) = (query.unwrap_or_default(), head.fields);
-        let mut path = Vec::new();
-        normalise(&mut path, target);
-        let with = Filling { path: &path, query, fields, request, response };
-        let templates = self.rule.writes.invalidates.iter();
-        templates.filter(|template| wanted(template)).for_each(|t| t.fill(&with, tags));
+        let templates = self.rule.writes.invalidates.iter().filter(|template| wanted(template));
+        self.filled(request, response, |with| templates.for_each(|t| t.fill(with, tags)));
     }
 
     /// The resources that the request and its response name.

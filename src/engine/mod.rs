@@ -6,6 +6,7 @@ mod collapse;
 mod early;
 mod elsewhere;
 mod exchange;
+mod existence;
 mod fill;
 mod found;
 mod freshen;
@@ -18,6 +19,7 @@ mod storing;
 mod worker;
 
 pub use exchange::{Begin, Exchange};
+pub use existence::News;
 pub use found::{Found, FromL2, Level};
 pub use invalidation::Invalidation;
 pub use origin::Respond;
@@ -50,6 +52,8 @@ closed_enum! {
         Revalidated => "revalidated",
         /// Answered with a stale response in place of the origin's error.
         StaleIfError => "stale_if_error",
+        /// Answered without a look at anything, for an id in it does not exist.
+        Absent => "absent",
         /// Not stored, and the client wanted nothing else.
         OnlyIfCached => "only_if_cached",
         /// Not stored, and too much is being fetched already.
@@ -69,6 +73,7 @@ impl Outcome {
             Self::L1Hit | Self::SharedHit | Self::L2Hit | Self::Collapsed => "HIT",
             Self::StaleHit | Self::StaleIfError => "STALE",
             Self::Revalidated => "REVALIDATED",
+            Self::Absent => "ABSENT",
             Self::OnlyIfCached | Self::Limited | Self::Miss => "MISS",
             Self::Bypass => "BYPASS",
         }

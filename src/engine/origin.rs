@@ -103,6 +103,7 @@ impl Exchange {
     ) -> Respond {
         let head = ResponseHead::read(fields, &self.policy.targets);
         self.heard(!is_failure(head.status), now_ms, worker);
+        self.tell_of_ids(head.status, worker);
         self.tag_by(fields);
         let mut told = Forwarded::new(self.why, head.status);
         if let Some((entry, outcome, kept)) = self.stored_instead(&head, now_ms, worker) {

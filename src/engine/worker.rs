@@ -4,11 +4,13 @@ use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 
+use super::existence::News;
 use super::protection::Origins;
 use super::refused::Refused;
 use crate::coherence::{Bump, Generations, Tag, Validity};
 use crate::collapse::Flights;
 use crate::entry::Entry;
+use crate::existence::Space;
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
 use crate::l1::Entries;
@@ -45,6 +47,10 @@ pub struct Worker {
     pub(super) refreshing: HashSet<u128>,
     /// Which tags what is stored has, once that is known.
     pub tagging: Option<u64>,
+    /// Which ids exist, by the scope of their space.
+    pub spaces: HashMap<u64, Space>,
+    /// What became known of them, not yet handed over.
+    pub news: Vec<(u64, News)>,
     /// What writes made stale.
     pub generations: Generations,
     /// Chance, for what is better not done by all at once.
@@ -78,6 +84,8 @@ impl Worker {
             shares: Vec::new(),
             refreshing: HashSet::new(),
             tagging: None,
+            spaces: HashMap::new(),
+            news: Vec::new(),
             generations: Generations::default(),
             random: fastrand::Rng::with_seed(seed),
             landed: HashMap::new(),

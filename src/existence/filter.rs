@@ -8,9 +8,6 @@ use crate::closed_enum::closed_enum;
 
 /// Of what is written.
 const VERSION: u8 = 1;
-/// Bytes before the directory: version, depth, number of ids, when they were complete, the
-/// highest, number of shards.
-const HEAD: usize = 1 + 1 + 8 + 8 + 8 + 4;
 /// Bits of a hash that tell shards apart, at most.
 const MAX_DEPTH: u8 = 16;
 
@@ -23,6 +20,8 @@ closed_enum! {
         Truncated => "truncated",
         /// It has changed since it was written.
         Checksum => "checksum",
+        /// It is a piece of another filter, or another piece of this one.
+        Another => "another",
         /// It makes no sense.
         Malformed => "malformed",
     }
@@ -111,64 +110,136 @@ impl Filter {
         2 * self.directory.len() + self.shards.iter().map(Shard::size).sum::<usize>()
     }
 
-    /// The filter as it is kept: little-endian, with a checksum at its end.
+    /// Pieces that it is kept in: the first says what there is, each other one has a shard.
     #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.size() + HEAD + 8);
-        out.extend_from_slice(&[VERSION, self.depth]);
-        out.extend_from_slice(&self.ids.to_le_bytes());
-        out.extend_from_slice(&self.complete_ms.to_le_bytes());
-        out.extend_from_slice(&self.highest.to_le_bytes());
-        let shards = u32::try_from(self.shards.len()).unwrap_or(u32::MAX);
-        out.extend_from_slice(&shards.to_le_bytes());
-        self.directory.iter().for_each(|shard| out.extend_from_slice(&shard.to_le_bytes()));
-        self.shards.iter().for_each(|shard| shard.encode(&mut out));
+    pub fn pieces(&self) -> usize {
+        1 + self.shards.len()
+    }
+
+    /// A piece of the filter with this number, little-endian, with a checksum at its end.
+    #[must_use]
+    pub fn piece(&self, serial: u64, index: usize) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&serial.to_le_bytes());
+        out.extend_from_slice(&u32::try_from(index).unwrap_or(u32::MAX).to_le_bytes());
+        match index.checked_sub(1) {
+            None => self.encode_head(&mut out),
+            Some(index) => {
+                if let Some(shard) = self.shards.get(index) {
+                    shard.encode(&mut out);
+                }
+            }
+        }
         let checksum = xxh3_64(&out);
         out.extend_from_slice(&checksum.to_le_bytes());
         out
     }
 
-    /// Reads what [`Self::encode`] wrote.
+    fn encode_head(&self, out: &mut Vec<u8>) {
+        out.push(self.depth);
+        for number in [self.ids, self.complete_ms, self.highest, self.shards.len() as u64] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        self.directory.iter().for_each(|shard| out.extend_from_slice(&shard.to_le_bytes()));
+    }
+}
+
+/// A filter that is put together again from its pieces.
+#[derive(Debug)]
+pub struct Assembly {
+    serial: u64,
+    depth: u8,
+    ids: u64,
+    complete_ms: u64,
+    highest: u64,
+    directory: Box<[u16]>,
+    shards: Vec<Option<Shard>>,
+    missing: usize,
+}
+
+impl Assembly {
+    /// Begins with the first piece of the filter with this number.
     ///
     /// # Errors
     /// Why it is not that.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        if bytes.first().is_some_and(|version| *version != VERSION) {
-            return Err(DecodeError::Version);
-        }
-        let (content, checksum) = bytes.split_last_chunk().ok_or(DecodeError::Truncated)?;
-        if u64::from_le_bytes(*checksum) != xxh3_64(content) {
-            return Err(DecodeError::Checksum);
-        }
-        Self::read(content).ok_or(DecodeError::Malformed)
+    pub fn new(serial: u64, piece: &[u8]) -> Result<Self, DecodeError> {
+        Self::read(serial, open(serial, 0, piece)?).ok_or(DecodeError::Malformed)
     }
 
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let ([_, depth], rest) = bytes.split_first_chunk()?;
-        let (ids, rest) = rest.split_first_chunk()?;
-        let (complete_ms, rest) = rest.split_first_chunk()?;
-        let (highest, rest) = rest.split_first_chunk()?;
-        let (count, rest) = rest.split_first_chunk()?;
-        let count = u32::from_le_bytes(*count) as usize;
+    fn read(serial: u64, bytes: &[u8]) -> Option<Self> {
+        let (depth, bytes) = bytes.split_first()?;
+        let (ids, bytes) = bytes.split_first_chunk()?;
+        let (complete_ms, bytes) = bytes.split_first_chunk()?;
+        let (highest, bytes) = bytes.split_first_chunk()?;
+        let (count, bytes) = bytes.split_first_chunk()?;
         let places = (*depth <= MAX_DEPTH).then(|| 1_usize << depth)?;
-        let (directory, mut rest) = rest.split_at_checked(2 * places)?;
-        let (directory, _) = directory.as_chunks::<2>();
+        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+        if bytes.len() != 2 * places || count > places {
+            return None;
+        }
+        let (directory, _) = bytes.as_chunks::<2>();
         let directory: Box<[u16]> = directory.iter().map(|n| u16::from_le_bytes(*n)).collect();
         let is_sound = directory.iter().all(|shard| usize::from(*shard) < count);
-        let mut shards = Vec::with_capacity(count.min(places));
-        for _ in 0..count {
-            shards.push(Shard::decode(&mut rest)?);
-        }
-        let filter = Self {
-            directory,
+        is_sound.then(|| Self {
+            serial,
             depth: *depth,
-            shards: shards.into(),
             ids: u64::from_le_bytes(*ids),
             complete_ms: u64::from_le_bytes(*complete_ms),
             highest: u64::from_le_bytes(*highest),
-        };
-        (is_sound && rest.is_empty()).then_some(filter)
+            directory,
+            shards: std::iter::repeat_with(|| None).take(count).collect(),
+            missing: count,
+        })
     }
+
+    /// Pieces that there are, the first one included.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        1 + self.shards.len()
+    }
+
+    /// Adds another piece.
+    ///
+    /// # Errors
+    /// Why it is none of this filter.
+    pub fn add(&mut self, index: usize, piece: &[u8]) -> Result<(), DecodeError> {
+        let mut bytes = open(self.serial, index, piece)?;
+        let place = index.checked_sub(1).and_then(|index| self.shards.get_mut(index));
+        let place = place.ok_or(DecodeError::Malformed)?;
+        let shard = Shard::decode(&mut bytes).filter(|_| bytes.is_empty());
+        let shard = shard.ok_or(DecodeError::Malformed)?;
+        self.missing -= usize::from(place.replace(shard).is_none());
+        Ok(())
+    }
+
+    /// The filter, if all pieces are there.
+    #[must_use]
+    pub fn finish(&mut self) -> Option<Filter> {
+        (self.missing == 0).then(|| Filter {
+            directory: std::mem::take(&mut self.directory),
+            depth: self.depth,
+            shards: std::mem::take(&mut self.shards).into_iter().flatten().collect(),
+            ids: self.ids,
+            complete_ms: self.complete_ms,
+            highest: self.highest,
+        })
+    }
+}
+
+/// What is in a piece, if it is this one.
+fn open(serial: u64, index: usize, piece: &[u8]) -> Result<&[u8], DecodeError> {
+    if piece.first().is_some_and(|version| *version != VERSION) {
+        return Err(DecodeError::Version);
+    }
+    let (content, checksum) = piece.split_last_chunk().ok_or(DecodeError::Truncated)?;
+    if u64::from_le_bytes(*checksum) != xxh3_64(content) {
+        return Err(DecodeError::Checksum);
+    }
+    let (_, content) = content.split_first().ok_or(DecodeError::Truncated)?;
+    let (of, content) = content.split_first_chunk().ok_or(DecodeError::Truncated)?;
+    let (at, content) = content.split_first_chunk().ok_or(DecodeError::Truncated)?;
+    let is_it = u64::from_le_bytes(*of) == serial && u32::from_le_bytes(*at) as usize == index;
+    if is_it { Ok(content) } else { Err(DecodeError::Another) }
 }
 
 #[cfg(test)]
@@ -206,52 +277,79 @@ mod tests {
         assert!(8 * size < 11 * 100_000, "{size}");
     }
 
+    const SERIAL: u64 = 77;
+
+    fn pieces(filter: &Filter) -> Vec<Vec<u8>> {
+        (0..filter.pieces()).map(|index| filter.piece(SERIAL, index)).collect()
+    }
+
+    fn assemble(pieces: &[Vec<u8>]) -> Result<Option<Filter>, DecodeError> {
+        let mut assembly = Assembly::new(SERIAL, &pieces[0])?;
+        for (index, piece) in pieces.iter().enumerate().skip(1).rev() {
+            assert!(assembly.finish().is_none());
+            assembly.add(index, piece)?;
+            assembly.add(index, piece)?;
+        }
+        Ok(assembly.finish())
+    }
+
     #[test]
     fn what_is_kept_is_the_same() {
         for width in [Width::Eight, Width::Sixteen] {
             for count in [0, 20, 5_000, 50_000] {
                 let filter = filter(count, width);
-                let bytes = filter.encode();
-                let read = Filter::decode(&bytes).unwrap();
+                let kept = pieces(&filter);
+                let read = assemble(&kept).unwrap().unwrap();
                 assert!((0..2 * count).all(|n| has(&filter, n) == has(&read, n)));
-                assert_eq!(
-                    (read.ids(), read.complete_ms(), read.highest()),
-                    (u64::from(count), 7, 9)
-                );
-                assert_eq!(read.encode(), bytes);
+                let facts = (read.ids(), read.complete_ms(), read.highest());
+                assert_eq!(facts, (u64::from(count), 7, 9));
+                assert_eq!(pieces(&read), kept);
             }
         }
     }
 
     #[test]
     fn what_has_changed_is_refused() {
-        let bytes = filter(500, Width::Sixteen).encode();
-        for at in (0..bytes.len()).step_by(7) {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x40;
-            assert!(Filter::decode(&changed).is_err(), "{at}");
+        let filter = filter(50_000, Width::Sixteen);
+        let kept = pieces(&filter);
+        for at in (0..kept[0].len()).chain((0..kept[1].len()).step_by(977)) {
+            for index in [0, 1] {
+                let mut changed = kept.clone();
+                if let Some(byte) = changed[index].get_mut(at) {
+                    *byte ^= 0x40;
+                    assert!(assemble(&changed).is_err(), "{index} {at}");
+                }
+            }
         }
-        for len in 0..bytes.len().min(200) {
-            assert!(Filter::decode(&bytes[..len]).is_err(), "{len}");
+        let mut swapped = kept.clone();
+        swapped.swap(1, 2);
+        assert_eq!(assemble(&swapped).err(), Some(DecodeError::Another));
+        let other = Assembly::new(SERIAL + 1, &kept[0]);
+        assert_eq!(other.err(), Some(DecodeError::Another));
+        assert_eq!(Assembly::new(SERIAL, &[2, 0]).err(), Some(DecodeError::Version));
+        for len in 0..kept[0].len() {
+            assert!(Assembly::new(SERIAL, &kept[0][..len]).is_err(), "{len}");
         }
-        assert_eq!(Filter::decode(&[2, 0]).err(), Some(DecodeError::Version));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused_though_its_checksum_fits() {
-        let bytes = filter(500, Width::Sixteen).encode();
-        let content = &bytes[..bytes.len() - 8];
-        for at in 0..content.len().min(100) {
-            for bit in [1, 0x80] {
-                let mut changed = content.to_vec();
-                changed[at] ^= bit;
-                let checksum = xxh3_64(&changed);
-                changed.extend_from_slice(&checksum.to_le_bytes());
-                // Whatever it is, it can be asked.
-                if let Ok(filter) = Filter::decode(&changed) {
-                    (0..1_000).for_each(|n| {
-                        has(&filter, n);
-                    });
+        let kept = pieces(&filter(500, Width::Sixteen));
+        for (index, piece) in kept.iter().enumerate() {
+            for at in 13..(piece.len() - 8).min(100) {
+                for bit in [1, 0x80] {
+                    let mut changed = kept.clone();
+                    let mut content = piece[..piece.len() - 8].to_vec();
+                    content[at] ^= bit;
+                    let checksum = xxh3_64(&content);
+                    content.extend_from_slice(&checksum.to_le_bytes());
+                    changed[index] = content;
+                    // Whatever it is, it can be asked.
+                    if let Ok(Some(filter)) = assemble(&changed) {
+                        (0..1_000).for_each(|n| {
+                            has(&filter, n);
+                        });
+                    }
                 }
             }
         }

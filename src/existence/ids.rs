@@ -63,6 +63,15 @@ impl Ids {
         }
     }
 
+    /// Leaves each hash of a bucket there once: how many those are; none if there is no such bucket. Bucket by
+    /// bucket, as all at once take longer than an event loop may stand still.
+    pub fn settle(&mut self, bucket: usize) -> Option<usize> {
+        let bucket = self.buckets.get_mut(bucket)?;
+        bucket.sort_unstable();
+        bucket.dedup();
+        Some(bucket.len())
+    }
+
     /// Makes two buckets of one.
     fn split(&mut self, index: usize) {
         let Some(depth) = self.depths.get_mut(index) else { return };
@@ -121,6 +130,15 @@ mod tests {
         for hash in all.into_iter().step_by(97) {
             assert!(ids.buckets[place(&ids.directory, ids.depth, hash)].contains(&hash));
         }
+    }
+
+    #[test]
+    fn each_is_counted_once() {
+        let mut ids = Ids::default();
+        let all = (0..100_000_u32).map(|n| hash(n.to_string().as_bytes()));
+        all.clone().chain(all).for_each(|hash| ids.add(hash));
+        let settled: usize = (0..).map_while(|bucket| ids.settle(bucket)).sum();
+        assert_eq!((settled, ids.len()), (100_000, 200_000));
     }
 
     #[test]

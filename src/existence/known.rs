@@ -1,150 +1,159 @@
-//! What a worker knows of the ids of a space, and what follows for one of them.
+//! What one worker knows of a space's ids, and what that means for a request.
 
 use std::rc::Rc;
 
-use super::{Filter, Overlay, hash};
+use super::head::Head;
+use super::ids::hash;
+use super::names::Names;
+use super::recent::Recent;
+use super::{Filter, SpacePolicy};
 use crate::closed_enum::closed_enum;
+use crate::coherence::SharedData;
 
 closed_enum! {
-    /// Whether a request for an id may go on, and why. All but the last may.
+    /// What is known of an id.
     pub enum Verdict {
-        /// The list has it, or seems to.
+        /// It is in the list, or seems to be.
         Listed => "listed",
-        /// It came into being since.
+        /// It came into being since the list was read.
         Recent => "recent",
-        /// It is above all that were seen, in a space whose ids grow.
+        /// It is above all of the list, where ids only grow.
         Above => "above",
         /// There is no list.
         NoList => "no_list",
         /// The list is too old.
         OldList => "old_list",
-        /// Ids came into being that there was no room for.
+        /// Ids came into being, and nobody knows which.
         Full => "full",
+        /// Redis does not tell what came into being elsewhere.
+        Unsynced => "unsynced",
         /// It does not exist.
         Absent => "absent",
     }
 }
 
-/// What holds for a space.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// How old a list may be, in ms.
-    pub max_age_ms: u64,
-    /// Whether each new id is above all before.
-    pub monotonic: bool,
+impl Verdict {
+    /// Whether it says nothing: every id may go on.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::NoList | Self::OldList | Self::Full | Self::Unsynced)
+    }
 }
 
 /// What is known.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     filter: Option<Rc<Filter>>,
-    /// What came into being since the list was read.
-    pub overlay: Overlay,
-    /// The highest id seen.
-    highest: u64,
+    serial: u64,
+    /// Its list's, as far as that is known.
+    complete_ms: u64,
+    from: u64,
+    pub(super) recent: Recent,
 }
 
 impl Known {
-    /// Nothing, with room for so many recent ids.
-    #[must_use]
-    pub fn new(recent: usize) -> Self {
-        Self { filter: None, overlay: Overlay::new(recent), highest: 0 }
+    pub(super) fn new(recent: usize) -> Self {
+        Self { filter: None, serial: 0, complete_ms: 0, from: 0, recent: Recent::new(recent) }
     }
 
-    /// The filter, if there is one.
-    #[must_use]
-    pub const fn filter(&self) -> Option<&Rc<Filter>> {
+    pub(super) const fn filter(&self) -> Option<&Rc<Filter>> {
         self.filter.as_ref()
     }
 
-    /// The list that was being read is read to its end, and this is its filter.
-    pub fn is_read(&mut self, filter: Rc<Filter>) {
-        self.overlay.is_read();
-        self.take(filter);
+    /// The number of the filter; 0 if there is none.
+    pub(super) const fn serial(&self) -> u64 {
+        self.serial
     }
 
-    /// A filter takes the place of the one before. It may lack what came into being since its list was read.
-    pub fn take(&mut self, filter: Rc<Filter>) {
-        self.highest = self.highest.max(filter.highest());
-        self.filter = Some(filter);
+    /// The filter that the process agreed on takes the place of the one before.
+    pub(super) fn take(&mut self, filter: Rc<Filter>, head: &Head) {
+        self.complete_ms = head.complete_ms;
+        (self.filter, self.serial, self.from) = (Some(filter), head.serial, head.from);
+        self.recent.forget(self.from);
     }
 
-    /// The id comes into being.
-    pub fn is_created(&mut self, id: &[u8]) {
-        self.highest = self.highest.max(number(id).unwrap_or(0));
-        self.overlay.add(hash(id));
-    }
-
-    /// The id was seen to exist.
-    pub fn is_seen(&mut self, id: &[u8]) {
-        if self.filter.as_ref().is_some_and(|filter| !filter.contains(hash(id))) {
-            self.is_created(id);
+    /// Sees what the process agrees on.
+    pub(super) fn follow(&mut self, shared: &impl SharedData, names: &Names) -> Head {
+        let head = Head::get(shared, names);
+        self.recent.follow(shared, names, &head);
+        if head.serial == self.serial && self.serial > 0 && head.from > self.from {
+            self.from = head.from;
+            self.recent.forget(self.from);
         }
+        if head.serial == self.serial {
+            self.complete_ms = head.complete_ms;
+        }
+        head
     }
 
-    /// Whether a request for an id may go on.
-    #[must_use]
-    pub fn verdict(&self, id: &[u8], limits: Limits, now_ms: u64) -> Verdict {
-        let Some(filter) = &self.filter else { return Verdict::NoList };
-        let hash = hash(id);
+    /// Whether a request for an id may go on. Where others may bring ids into being that only Redis tells of that may
+    /// be silent for `silence_ms`.
+    pub(super) fn verdict(
+        &mut self,
+        (shared, names): (&impl SharedData, &Names),
+        id: &str,
+        (space, silence_ms): (&SpacePolicy, Option<u64>),
+        now_ms: u64,
+    ) -> Verdict {
+        let Some(filter) = self.filter.clone() else { return Verdict::NoList };
+        let hash = hash(id.as_bytes());
         if filter.contains(hash) {
-            Verdict::Listed
-        } else if self.overlay.contains(hash) {
-            Verdict::Recent
-        } else if limits.monotonic && number(id).is_none_or(|number| number > self.highest) {
-            Verdict::Above
-        } else if self.overlay.has_lost() {
-            Verdict::Full
-        } else if now_ms.saturating_sub(filter.complete_ms()) > limits.max_age_ms {
-            Verdict::OldList
+            return Verdict::Listed;
+        }
+        let head = self.follow(shared, names);
+        if self.recent.contains(hash, self.from) {
+            return Verdict::Recent;
+        }
+        let highest = filter.highest();
+        let may_be_new = |number: u64| number > highest && number - highest <= space.ahead;
+        // What is no number has no place among the others.
+        if space.monotonic && id.parse().map_or(true, may_be_new) {
+            return Verdict::Above;
+        }
+        if let Some(open) = self.open((space, silence_ms), &head, now_ms) {
+            return open;
+        }
+        if head.wanted_ms == 0 && self.age_ms(now_ms) > space.grace_ms {
+            Head::change(shared, names, |head| {
+                head.wanted_ms = now_ms;
+                true
+            });
+        }
+        Verdict::Absent
+    }
+
+    /// Why every id may go on just now, if it may.
+    pub(super) fn open(
+        &self,
+        (space, silence_ms): (&SpacePolicy, Option<u64>),
+        head: &Head,
+        now_ms: u64,
+    ) -> Option<Verdict> {
+        let age_ms = now_ms.saturating_sub(self.complete_ms);
+        let silent = silence_ms.is_some_and(|ms| now_ms.saturating_sub(head.heard_ms) > ms);
+        if self.filter.is_none() {
+            Some(Verdict::NoList)
+        } else if self.recent.has_lost(self.from) {
+            Some(Verdict::Full)
+        } else if age_ms > space.max_age_ms {
+            Some(Verdict::OldList)
         } else {
-            Verdict::Absent
+            (silent && age_ms > space.grace_ms).then_some(Verdict::Unsynced)
         }
     }
-}
 
-/// The id as a number, if it is one.
-fn number(id: &[u8]) -> Option<u64> {
-    std::str::from_utf8(id).ok()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::{Build, Ids, Width};
-    use super::*;
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    fn filter(ids: &[&str]) -> Rc<Filter> {
-        let mut list = Ids::default();
-        ids.iter().for_each(|id| list.add(hash(id.as_bytes())));
-        let highest = ids.iter().filter_map(|id| number(id.as_bytes())).max();
-        Rc::new(Build::new(list, Width::Sixteen, 1_000, highest.unwrap_or(0)).step().unwrap())
+    /// Whether the id with this hash is among the recent ones, as far as they have been read.
+    pub(super) fn has(&self, hash: u64) -> bool {
+        self.recent.contains(hash, self.from)
     }
 
-    #[test]
-    fn only_what_is_neither_listed_nor_recent_is_absent() {
-        let limits = Limits { max_age_ms: 60_000, monotonic: false };
-        let mut known = Known::new(2);
-        let verdict = |known: &Known, id: &str| known.verdict(id.as_bytes(), limits, 2_000);
-        assert_eq!(verdict(&known, "7"), Verdict::NoList);
-        known.is_read(filter(&["7", "20"]));
-        known.is_created(b"8");
-        known.is_seen(b"9");
-        for (id, expected) in [
-            ("7", Verdict::Listed),
-            ("8", Verdict::Recent),
-            ("9", Verdict::Recent),
-            ("10", Verdict::Absent),
-            ("99", Verdict::Absent),
-        ] {
-            assert_eq!(verdict(&known, id), expected, "{id}");
-        }
-        let grows = Limits { monotonic: true, ..limits };
-        assert_eq!(known.verdict(b"99", grows, 2_000), Verdict::Above);
-        assert_eq!(known.verdict(b"10", grows, 2_000), Verdict::Absent);
-        assert_eq!(known.verdict(b"10", limits, 61_001), Verdict::OldList);
-        known.is_created(b"11");
-        assert_eq!(verdict(&known, "10"), Verdict::Full);
+    /// The age of the list, in ms; 0 if there is none.
+    pub(super) fn age_ms(&self, now_ms: u64) -> u64 {
+        if self.filter.is_some() { now_ms.saturating_sub(self.complete_ms) } else { 0 }
+    }
+
+    /// Ids that came into being since it was read.
+    pub(super) const fn recent(&self) -> u64 {
+        self.recent.len(self.from)
     }
 }

@@ -5,17 +5,24 @@
 
 mod absent;
 mod filter;
+mod fleet;
+mod head;
 mod ids;
+mod keeper;
 mod known;
-mod overlay;
+mod names;
 mod policy;
+mod recent;
 mod shard;
 pub mod source;
+mod space;
 
 pub use absent::Absent;
-pub use filter::{Build, DecodeError, Filter};
+pub use filter::{Assembly, Build, DecodeError, Filter};
 pub use ids::{Ids, hash};
-pub use known::{Known, Limits, Verdict};
-pub use overlay::Overlay;
-pub use policy::{Carried, Created, HttpSource, Paging, RedisSource, SourcePolicy, SpacePolicy};
+pub use known::Verdict;
+pub use policy::{
+    Carried, Created, FieldPairs, HttpSource, Paging, RedisSource, SourcePolicy, SpacePolicy,
+};
 pub use shard::Width;
+pub use space::{Count, Space, Standing};

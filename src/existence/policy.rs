@@ -14,8 +14,8 @@ pub struct SpacePolicy {
     pub name: Box<str>,
     /// Tells it from every other one: made of its name, its source, the width of its filter, and L2's scope.
     pub scope: u64,
-    /// The whole of a well-formed id; what is none may go on.
-    pub pattern: Regex,
+    /// The whole of a well-formed id; what is none may go on. None if nothing is one.
+    pub pattern: Option<Regex>,
     /// Bits of the filter's fingerprints.
     pub width: Width,
     /// The most ids of a list.
@@ -28,6 +28,8 @@ pub struct SpacePolicy {
     pub grace_ms: u64,
     /// Whether each new id is above all before.
     pub monotonic: bool,
+    /// How far above all of the list an id may then be.
+    pub ahead: u64,
     /// Ids that came into being since the list was read, at most.
     pub recent: usize,
     /// Whether nothing is refused, only counted.
@@ -35,6 +37,9 @@ pub struct SpacePolicy {
     /// Where lists come from.
     pub source: SourcePolicy,
 }
+
+/// Fields: names in lower case, and values.
+pub type FieldPairs = Vec<(Box<[u8]>, Box<[u8]>)>;
 
 /// Where the list of all ids of a space comes from.
 #[derive(Clone, Debug)]
@@ -57,7 +62,7 @@ pub struct HttpSource {
     /// Path and query of the first page, without the parameter that tells pages apart.
     pub path: String,
     /// Fields of the request besides: at least `:authority`.
-    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub fields: FieldPairs,
     /// What there is beside the first page.
     pub paging: Paging,
     /// Where a page has its ids.

@@ -1,5 +1,8 @@
 //! Hands counts over to the host.
 
+use hashbrown::HashMap;
+
+use crate::existence::{Count, Standing, Verdict};
 use crate::host::{Host, MetricKind};
 use crate::l1::Entries;
 use crate::observe::{Counters, Gauge, Histogram};
@@ -10,9 +13,22 @@ pub(super) struct Meters {
     counters: Vec<Option<u32>>,
     gauges: Vec<(Option<u32>, i64)>,
     histograms: Vec<Option<u32>>,
+    /// Metrics of spaces, by name.
+    of_spaces: HashMap<String, u32>,
     /// Values for the histograms, not yet handed over.
     values: Vec<(Histogram, usize)>,
 }
+
+/// The names of a space's counters.
+const SPACE_COUNTERS: fn() -> Vec<String> = || {
+    let counts = Count::ALL.iter().map(|count| count.as_str());
+    let all = counts.chain(Verdict::ALL.iter().map(|verdict| verdict.as_str()));
+    all.map(|event| format!("existence.event.{event}")).collect()
+};
+
+/// The names of its gauges.
+const SPACE_GAUGES: fn() -> Vec<String> =
+    || Standing::default().values().iter().map(|(name, _)| (*name).to_owned()).collect();
 
 /// Values kept for the next tick, at most.
 const MAX_VALUES: usize = 4_096;
@@ -29,7 +45,43 @@ impl Meters {
                 .iter()
                 .map(|h| define(MetricKind::Histogram, h.as_str()))
                 .collect(),
+            of_spaces: HashMap::new(),
             values: Vec::new(),
+        }
+    }
+
+    /// Defines the metrics of a space of ids.
+    pub(super) fn define_space(&mut self, host: &impl Host, space: &str) {
+        let kinds = [(MetricKind::Counter, SPACE_COUNTERS), (MetricKind::Gauge, SPACE_GAUGES)];
+        for (kind, names) in kinds {
+            for name in names() {
+                let name = format!("{name}.space.{space}");
+                if let Ok(metric) = host.define_metric(kind, &format!("tiercel.{name}")) {
+                    self.of_spaces.insert(name, metric);
+                }
+            }
+        }
+    }
+
+    /// Hands over what was counted of a space, and what it is at.
+    pub(super) fn tell_space(
+        &self,
+        host: &impl Host,
+        space: &str,
+        counts: &[(&'static str, u64)],
+        standing: &Standing,
+    ) {
+        let metric = |name: &str| self.of_spaces.get(&format!("{name}.space.{space}"));
+        for (event, count) in counts {
+            if let Some(metric) = metric(&format!("existence.event.{event}")) {
+                let _ = host.add_metric(*metric, i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+        }
+        // What all workers agree on: each says the same.
+        for (name, value) in standing.values() {
+            if let Some(metric) = metric(name) {
+                let _ = host.record_metric(*metric, value);
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod behind;
 mod claims;
 mod coherence;
 mod collapse;
+mod existence;
 mod meters;
 mod module;
 mod reply;

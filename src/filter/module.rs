@@ -4,6 +4,7 @@ use hashbrown::HashMap;
 
 use super::behind::Fetching;
 use super::claims::Waiting;
+use super::existence::Asked;
 use super::meters::Meters;
 use super::reply::Reply;
 use super::root::Root;
@@ -31,7 +32,7 @@ pub struct Module<H> {
     pub(super) newest: (u32, u32),
     /// Fetches that the cache makes itself, by token.
     pub(super) behind: HashMap<u32, Fetching>,
-    meters: Option<Meters>,
+    pub(super) meters: Option<Meters>,
     /// Whether a worker runs it for sure: Envoy's main thread has a VM too, which no request reaches and
     /// whose calls do not reach L2.
     pub(super) is_worker: bool,
@@ -43,6 +44,8 @@ pub struct Module<H> {
     pub(super) bell: Option<u32>,
     /// Who asks Redis who of the fleet fetches.
     pub(super) claims: HashMap<Claimant, Waiting>,
+    /// What spaces of ids have asked.
+    pub(super) asked: Asked,
     /// Makes this VM's queue names its own.
     pub(super) nonce: u64,
     pub(super) reply: Reply,
@@ -64,6 +67,7 @@ impl<H: Host> Module<H> {
             peers: Peers::default(),
             bell: None,
             claims: HashMap::new(),
+            asked: Asked::default(),
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
         }
@@ -106,6 +110,7 @@ impl<H: Host> Module<H> {
                 self.meters = Some(Meters::define(&self.host));
             }
             self.join_generations(root_id, slots, tagging);
+            self.join_spaces(root_id);
         }
         let period = if role == Role::Cache { TICK_MS } else { TUNNEL_TICK_MS };
         if let Err(error) = self.host.set_tick(period) {
@@ -136,6 +141,7 @@ impl<H: Host> Module<H> {
         self.follow_in_turn(root, now_ms);
         self.wait_no_longer(root, now_ms);
         self.claim_again(root, now_ms);
+        self.keep_spaces(root, now_ms);
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
@@ -155,6 +161,9 @@ impl<H: Host> Module<H> {
     pub fn on_call_response(&mut self, root: u32, token: u32, has_head: bool, body_len: usize) {
         if let Some(fetching) = self.behind.remove(&token) {
             return self.fetched_behind(fetching, has_head, body_len);
+        }
+        if self.asked.owns(token) {
+            return self.listed(root, token, has_head, body_len);
         }
         let owner = self.roots.iter().find(|(_, r)| r.owns_call(token)).map(|(id, _)| *id);
         let Some(owner) = owner else { return };
@@ -187,6 +196,7 @@ impl<H: Host> Module<H> {
         }
         self.settle(root);
         if self.roots.len() != known {
+            self.leave_spaces();
             self.set_l1_budget();
         }
     }
@@ -264,6 +274,7 @@ impl<H: Host> Module<H> {
                     let found = found.filter(|_| is_known);
                     self.claimed(&claim, (holder, found), (epoch, now_ms));
                 }
+                Answer::Errand(number, replies) => self.ran(number, replies),
                 Answer::NotClaimed(claim, error) => self.not_claimed(&claim, error, now_ms),
                 Answer::Absent(ticket) => self.answer(ticket, Ok(None), (epoch, now_ms)),
                 Answer::Failed(ticket, error) => self.answer(ticket, Err(error), (epoch, now_ms)),
@@ -286,6 +297,7 @@ impl<H: Host> Module<H> {
     /// Hands what is to change in L2 over to a root.
     pub(super) fn post(&mut self, root_id: u32) {
         self.publish(root_id);
+        self.tell_of_ids(root_id);
         self.share(root_id);
         self.settle(root_id);
         if self.worker.outbox.is_empty() {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::stream::Stream;
-use crate::config::Policy;
+use crate::config::{Policy, Rule};
 use crate::engine::{Bypass, Exchange, Found, Level, Outcome, Purged};
 use crate::entry::Entry;
 use crate::host::{FieldMap, Host, HostResult};
@@ -153,6 +153,32 @@ impl Reply {
         let own = [(&b"cache-status"[..], &self.status[..])];
         Fields::default().write_with(own.into_iter(), &mut self.block);
         host.respond(504, &self.block, b"")
+    }
+
+    /// Answers the stream at hand with what its rule says of the id in this place, which does not exist.
+    pub(super) fn absent(
+        &mut self,
+        host: &impl Host,
+        policy: &Policy,
+        rule: &Rule,
+        index: usize,
+        body: &[u8],
+    ) -> HostResult<Option<Stream>> {
+        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
+        let detail = Some(Outcome::Absent.as_str());
+        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        let Some(absent) = rule.exists.get(index).map(|carried| &carried.absent) else {
+            return Ok(None);
+        };
+        let fields = absent.fields.iter().map(|(name, value)| (&**name, &**value));
+        let own = [(&b"cache-status"[..], &self.status[..])].into_iter();
+        let word = policy.x_cache_status.then_some(Outcome::Absent.word().as_bytes());
+        let own = own.chain(word.map(|word| (&b"x-cache-status"[..], word)));
+        self.block.clear();
+        Fields::default().write_with(fields.chain(own), &mut self.block);
+        host.respond(absent.status, &self.block, body)?;
+        let content_type = absent.fields.iter().find(|(name, _)| **name == *b"content-type");
+        Ok(retyped(content_type.map(|(_, value)| &**value), body))
     }
 
     /// Tells the client to come again later: too much is being fetched already.

@@ -36,7 +36,8 @@ impl<H: Host> Module<H> {
         let now_ms = || *clock.get_or_init(|| self.host.now_ms());
         let alone = self.worker.is_alone;
         let tier = |hash| policy.tier.as_ref()?.get(&shared, hash, alone, now_ms);
-        match Exchange::begin(policy, block, ended, now_ms, tier, &mut self.worker) {
+        let process = (&shared, tier);
+        match Exchange::begin(policy, block, ended, now_ms, process, &mut self.worker) {
             Begin::Hit(entry, level, now_ms) => {
                 let sent = self.reply.plain_hit(&self.host, policy, &entry, level, now_ms);
                 self.share(root_id);
@@ -51,6 +52,18 @@ impl<H: Host> Module<H> {
                     }
                 }
             }
+            Begin::Absent(rule, index, body) => {
+                match self.reply.absent(&self.host, policy, &rule, index, &body) {
+                    Ok(next) => {
+                        self.streams.extend(next.map(|stream| (context, (root_id, stream))));
+                        Action::Pause
+                    }
+                    Err(error) => {
+                        self.log_error(&format!("no answer for an absent id is sent: {error}"));
+                        Action::Continue
+                    }
+                }
+            }
             Begin::OnlyIfCached => match self.reply.only_if_cached(&self.host, policy) {
                 Ok(()) => Action::Pause,
                 Err(error) => {
@@ -60,7 +73,11 @@ impl<H: Host> Module<H> {
             },
             Begin::Purge(block) => self.purge(root_id, Fields::new(&block)),
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
-            Begin::Bypass(reason, invalidation) => {
+            Begin::Bypass(reason, mut invalidation) => {
+                if ended && let Some(write) = &mut invalidation {
+                    write.request_ended(&mut self.worker);
+                    self.tell_of_ids(root_id);
+                }
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
                 Action::Continue
             }
@@ -95,12 +112,25 @@ impl<H: Host> Module<H> {
             let data = self.host.buffer(Buffer::RequestBody, len).ok();
             write.request_chunk(data.filter(|data| data.len() == len), &mut self.worker);
         }
+        if end_of_stream {
+            self.request_ended(context);
+        }
         self.role(context)
             .map_or(Action::Continue, |role| tunnel::on_body(role, end_of_stream, &self.host))
     }
 
+    /// All of a request is there, and about to go on.
+    fn request_ended(&mut self, context: u32) {
+        if let Some((root, Stream::Bypassed(_, Some(write)))) = self.streams.get_mut(&context) {
+            let root = *root;
+            write.request_ended(&mut self.worker);
+            self.tell_of_ids(root);
+        }
+    }
+
     /// A request's trailers arrive.
     pub fn on_request_trailers(&mut self, context: u32) -> Action {
+        self.request_ended(context);
         self.role(context).map_or(Action::Continue, tunnel::on_trailers)
     }
 

@@ -159,6 +159,14 @@ impl Root {
         }
     }
 
+    /// Queues commands whose replies come back under `number`; false if there is no L2.
+    pub(super) fn run(&mut self, host: &impl Host, number: u64, commands: Vec<u8>) -> bool {
+        let Some(l2) = &mut self.l2 else { return false };
+        l2.client.run(number, commands);
+        self.wake(host);
+        true
+    }
+
     /// Which table of generations it follows, if there is an L2.
     pub(super) fn scope(&self) -> Option<u64> {
         self.l2.as_ref().map(|l2| l2.client.scope())

@@ -39,6 +39,8 @@ pub enum Answer<'a> {
     Followed(Asked, Followed, bool),
     /// The table did not answer.
     NotFollowed(L2Error),
+    /// What an errand of somebody else's got, under his number: replies, unless it failed.
+    Errand(u64, Result<&'a [u8], L2Error>),
 }
 
 /// What a call of writes consists of.
@@ -61,6 +63,8 @@ pub(super) enum Waiting {
     Deletes(usize),
     /// Bumps, if there are any, and what is new in the table.
     Table(Option<Cells>, Asked),
+    /// Somebody who reads the replies himself.
+    Errand(u64),
 }
 
 impl Waiting {
@@ -134,6 +138,7 @@ impl Waiting {
                 }
                 give(table(asked, read_followed(&mut replies, layout), true));
             }
+            Self::Errand(number) => give(Answer::Errand(number, Ok(replies))),
         }
     }
 
@@ -157,6 +162,7 @@ impl Waiting {
                 }
                 give(Answer::NotFollowed(error));
             }
+            Self::Errand(number) => give(Answer::Errand(number, Err(error))),
         }
     }
 }

@@ -54,6 +54,13 @@ impl Client {
         end(body, Waiting::Table(bumps.then_some(cells), asked))
     }
 
+    /// Commands of somebody else's.
+    pub(super) fn errand_call(&self, number: u64, commands: &[u8]) -> Call {
+        let mut body = self.begin(commands.len());
+        body.extend_from_slice(commands);
+        end(body, Waiting::Errand(number))
+    }
+
     /// Claims, and what is new in the table, as look-ups do.
     pub(super) fn claim_call(&mut self, generations: &Generations) -> Call {
         let mut body = self.begin(self.claims.len() * 256);

@@ -75,6 +75,8 @@ pub struct Client {
     pub(super) deletes: VecDeque<u128>,
     pub(super) bumps: Cells,
     pub(super) question: Option<Question>,
+    /// Commands of others, under their numbers.
+    pub(super) errands: VecDeque<(u64, Vec<u8>)>,
     /// Stores that something made stale before they were sent.
     pub(super) overtaken: u64,
     /// By token, with the time they were sent.
@@ -99,6 +101,7 @@ impl Client {
             deletes: VecDeque::new(),
             bumps: Cells::new(),
             question: None,
+            errands: VecDeque::new(),
             overtaken: 0,
             in_flight: HashMap::new(),
         }
@@ -202,6 +205,11 @@ impl Client {
         self.question = Some(Question { reach, replace: question.replace.or(known.replace) });
     }
 
+    /// Queues commands whose replies come back under `number`. Whoever does so sees to it that they are few.
+    pub fn run(&mut self, number: u64, commands: Vec<u8>) {
+        self.errands.push_back((number, commands));
+    }
+
     /// Stores that something made stale before they were sent, since this was last asked.
     pub fn take_overtaken(&mut self) -> u64 {
         std::mem::take(&mut self.overtaken)
@@ -214,6 +222,7 @@ impl Client {
             || !self.deletes.is_empty()
             || !self.bumps.is_empty()
             || self.question.is_some()
+            || !self.errands.is_empty()
             || !self.claims.is_empty()
             || self.leases > 0
             || self.writes.len() >= WRITE_BATCH
@@ -226,6 +235,9 @@ impl Client {
         let has_news = !self.bumps.is_empty() || self.question.is_some();
         if has_news && self.calls(true) < MAX_TABLE_CALLS {
             return Some(self.table_call(generations));
+        }
+        if let Some((number, commands)) = self.errands.pop_front() {
+            return Some(self.errand_call(number, &commands));
         }
         if self.calls(false) >= self.policy.max_in_flight {
             return None;
@@ -251,7 +263,12 @@ impl Client {
     /// Calls in flight that are, or are not, about the table alone.
     fn calls(&self, about_table: bool) -> usize {
         let waiting = self.in_flight.values().map(|(waiting, _)| waiting);
-        waiting.filter(|waiting| matches!(waiting, Waiting::Table(..)) == about_table).count()
+        let about = |waiting: &&Waiting| match waiting {
+            Waiting::Table(..) => about_table,
+            Waiting::Errand(_) => false,
+            _ => !about_table,
+        };
+        waiting.filter(about).count()
     }
 
     /// The call was made: its answer will come under `token`, or is given up after the timeout.

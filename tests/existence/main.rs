@@ -1,107 +1,79 @@
-//! Whatever happens to a list of ids, none that exists is ever refused.
+//! Whatever happens to lists, workers, instances and Redis: no id that exists is refused.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
-#![allow(missing_docs)] // tests
+#![allow(missing_docs, unreachable_pub)] // one crate, read by its own tests only
 
-use std::collections::BTreeSet;
-use std::rc::Rc;
+mod fleet;
+mod redis;
 
 use proptest::prelude::*;
-use tiercel::existence::{Build, Filter, Ids, Known, Limits, Verdict, Width, hash};
 
-const LIMITS: Limits = Limits { max_age_ms: u64::MAX, monotonic: false };
-const ROOM: usize = 12;
+use fleet::Fleet;
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// An id comes into being through us.
-    Create(u16),
-    /// An id that exists is asked for, and found.
-    See(u16),
-    Begin,
-    /// The list ends; of what came into being meanwhile it has some, by chance.
-    End(u16),
-    GiveUp,
-    /// What is known is kept, and read again by another one.
-    Restart,
+    /// A worker of an instance passes a write on that brings an id into being; the list may be asked for in between.
+    Create { worker: usize, id: u16, pause: bool },
+    /// It asks for an id that exists, behind the back of all.
+    Elsewhere(u16),
+    /// So many ms pass.
+    Pass(u16),
+    /// All that is under way comes to its end, Redis included, and a while passes.
+    Calm,
+    /// Redis is there, or not.
+    Redis(bool),
+    /// It loses everything.
+    Flush,
+    /// It has changed a byte.
+    Corrupt,
+    /// The origin is there, or not.
+    Origin(bool),
+    /// A worker's VM begins anew.
+    Crash(usize),
+    /// An instance begins anew.
+    Restart(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => any::<u16>().prop_map(Step::Create),
-        2 => any::<u16>().prop_map(Step::See),
-        2 => Just(Step::Begin),
-        2 => any::<u16>().prop_map(Step::End),
-        1 => Just(Step::GiveUp),
-        1 => Just(Step::Restart),
+        8 => (0..4_usize, any::<u16>(), any::<bool>())
+            .prop_map(|(worker, id, pause)| Step::Create { worker, id, pause }),
+        2 => any::<u16>().prop_map(Step::Elsewhere),
+        8 => (0..1_500_u16).prop_map(Step::Pass),
+        3 => Just(Step::Calm),
+        1 => any::<bool>().prop_map(Step::Redis),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Corrupt),
+        1 => any::<bool>().prop_map(Step::Origin),
+        1 => (0..4_usize).prop_map(Step::Crash),
+        1 => (0..2_usize).prop_map(Step::Restart),
     ]
 }
 
-fn text(id: u16) -> Vec<u8> {
-    format!("id-{id}").into_bytes()
-}
-
-fn filter(ids: impl Iterator<Item = u16>, width: Width) -> Filter {
-    let mut list = Ids::default();
-    ids.for_each(|id| list.add(hash(&text(id))));
-    let mut build = Build::new(list, width, 0, 0);
-    std::iter::repeat_with(|| build.step()).find_map(|filter| filter).unwrap()
-}
-
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
-    fn no_id_that_exists_is_refused(steps in prop::collection::vec(step(), 0..120), wide: bool) {
-        let width = if wide { Width::Sixteen } else { Width::Eight };
-        let (mut known, mut exist) = (Known::new(ROOM), BTreeSet::new());
-        let mut reading: Option<BTreeSet<u16>> = None;
+    fn no_id_that_exists_is_refused(steps in prop::collection::vec(step(), 0..80), seed: u64) {
+        let mut fleet = Fleet::new(seed);
         for step in steps {
             match step {
-                Step::Create(id) => {
-                    exist.insert(id);
-                    known.is_created(&text(id));
-                }
-                Step::See(n) => {
-                    if let Some(id) = exist.iter().nth(usize::from(n) % exist.len().max(1)) {
-                        known.is_seen(&text(*id));
-                    }
-                }
-                Step::Begin => {
-                    known.overlay.begins();
-                    reading = Some(exist.clone());
-                }
-                Step::End(chance) => {
-                    if let Some(before) = reading.take() {
-                        let lucky = exist.iter().filter(|id| (*id ^ chance) % 3 == 0);
-                        let list: BTreeSet<u16> = before.into_iter().chain(lucky.copied()).collect();
-                        known.is_read(Rc::new(filter(list.into_iter(), width)));
-                    }
-                }
-                Step::GiveUp => {
-                    known.overlay.gives_up();
-                    reading = None;
-                }
-                Step::Restart => {
-                    let kept = known.filter().map(|filter| filter.encode());
-                    let recent: Vec<u64> = known.overlay.hashes().collect();
-                    // What found no room is not kept either: then nothing is.
-                    let lost = known.overlay.has_lost();
-                    (known, reading) = (Known::new(ROOM), None);
-                    if let Some(bytes) = kept.filter(|_| !lost) {
-                        known.take(Rc::new(Filter::decode(&bytes).unwrap()));
-                    }
-                    recent.into_iter().for_each(|hash| known.overlay.add(hash));
-                }
+                Step::Create { worker, id, pause } => fleet.create(worker, id, pause),
+                Step::Elsewhere(id) => fleet.elsewhere(id),
+                Step::Pass(ms) => fleet.pass(u64::from(ms)),
+                Step::Calm => fleet.calm(),
+                Step::Redis(is_there) => fleet.redis_is_there = is_there,
+                Step::Flush => fleet.redis.flush(),
+                Step::Corrupt => fleet.redis.corrupt(),
+                Step::Origin(is_there) => fleet.origin_is_there = is_there,
+                Step::Crash(worker) => fleet.crash(worker),
+                Step::Restart(instance) => fleet.restart(instance),
             }
-            for id in &exist {
-                prop_assert_ne!(known.verdict(&text(*id), LIMITS, 0), Verdict::Absent, "{}", id);
-            }
+            prop_assert_eq!(fleet.refused_wrongly(), vec![]);
         }
-    }
-
-    #[test]
-    fn bytes_of_all_kinds_are_no_filter_or_can_be_asked(bytes: Vec<u8>, hashes: Vec<u64>) {
-        if let Ok(filter) = Filter::decode(&bytes) {
-            hashes.iter().for_each(|hash| { let _ = filter.contains(*hash); });
-        }
+        fleet.calm();
+        prop_assert_eq!(fleet.refused_wrongly(), vec![]);
+        // And it is good for something.
+        prop_assert_eq!(fleet.passed_wrongly(), 0);
     }
 }

@@ -33,7 +33,8 @@ pub struct Builder {
 
 impl Envoy {
     /// Starts from the example configuration `envoy/<example>`, with the time-outs of the way to
-    /// Redis so long that a machine which stalls turns no hit into a miss.
+    /// Redis so long that a machine which stalls turns no hit into a miss, and without lists of ids, which
+    /// the origin would be asked for.
     pub fn builder(example: &'static str) -> Builder {
         let mut builder = Self::shipped(example);
         for cluster in builder.config["static_resources"]["clusters"].as_array_mut().unwrap() {
@@ -48,6 +49,12 @@ impl Envoy {
         builder.config(|config| {
             if config["l2"].is_object() {
                 config["l2"]["timeout"] = json!("10s");
+            }
+            config.as_object_mut().map(|config| config.remove("spaces"));
+            for route in config["routes"].as_array_mut().into_iter().flatten() {
+                for name in ["exists", "creates"] {
+                    route.as_object_mut().map(|route| route.remove(name));
+                }
             }
         })
     }

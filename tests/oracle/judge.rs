@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request, response};
 use http_cache_semantics::{AfterResponse, BeforeRequest, CacheOptions, CachePolicy};
+use tiercel::coherence::SharedData;
 use tiercel::config::{Policy, load};
 use tiercel::engine::{Begin, Exchange, Respond, Worker, Write};
 use tiercel::entry::Entry;
@@ -96,11 +97,30 @@ pub(crate) fn tiercel(case: &Case, policy: &Rc<Policy>) -> Judgement {
     judgement
 }
 
+/// No other workers.
+struct Nothing;
+
+impl SharedData for Nothing {
+    fn get(&self, _: &[u8]) -> Option<(Vec<u8>, u32)> {
+        None
+    }
+
+    fn set(&self, _: &[u8], _: &[u8], _: u32) -> bool {
+        false
+    }
+
+    fn bell(&self) -> Option<u64> {
+        None
+    }
+
+    fn ring(&self) {}
+}
+
 fn begin(request: &Request, now_ms: u64, policy: &Rc<Policy>, worker: &mut Worker) -> Begin {
     let head =
         [(":method", request.method), (":scheme", "http"), (":authority", "a"), (":path", "/x")];
     let block = block(head.iter().chain(&request.fields));
-    Exchange::begin(policy, block, true, || now_ms, |_| None, worker)
+    Exchange::begin(policy, block, true, || now_ms, (&Nothing, |_| None), worker)
 }
 
 fn respond(

@@ -1,7 +1,22 @@
 //! Lists of ids, read to their end or not at all.
+//!
+//! A list that lacks an id refuses what exists. So whatever is doubtful is a failure, and the list before stays.
 
-use super::Ids;
-use super::SpacePolicy;
+#[cfg(test)]
+mod doubtful_tests;
+#[cfg(test)]
+mod fake_api;
+mod http;
+#[cfg(test)]
+mod http_tests;
+mod page;
+mod redis;
+mod tally;
+
+use self::http::Http;
+use self::redis::Redis;
+use self::tally::{Count, Tally};
+use super::{Ids, SourcePolicy, SpacePolicy};
 use crate::closed_enum::closed_enum;
 use crate::http::fields::Fields;
 
@@ -67,29 +82,145 @@ pub enum Came<'a> {
 
 /// A list that is being read.
 #[derive(Debug)]
-pub struct Reading {}
+pub struct Reading {
+    tally: Tally,
+    stage: Stage,
+}
+
+/// How far it is.
+#[derive(Debug)]
+enum Stage {
+    Http(Http),
+    Redis(Redis),
+    /// All has come. Is it all that there is?
+    Count(Count),
+    Unchanged,
+    Failed(Failure),
+    /// It has been said what came of it.
+    Over,
+}
 
 impl Reading {
     /// Begins to read; `etags` are what the source said of what is known already.
     #[must_use]
     pub fn new(space: &SpacePolicy, etags: &Etags) -> Self {
-        let _ = (space, etags);
-        Self {}
+        let mut tally = Tally::default();
+        let stage = match &space.source {
+            SourcePolicy::Http(source) => Stage::Http(Http::new(source, etags)),
+            SourcePolicy::Redis(_) => Stage::Redis(Redis::default()),
+            SourcePolicy::Static(ids) => {
+                ids.iter().for_each(|id| {
+                    tally.add(id);
+                });
+                Stage::Count(Count::new(0, Failure::Incomplete, space.max_ids))
+            }
+        };
+        Self { tally, stage }
     }
 
-    /// The next thing to ask, as long as there may be more in flight.
+    /// The next thing to ask, as long as there may be more in flight. Each wants an answer.
     pub fn ask(&mut self, space: &SpacePolicy) -> Option<Ask> {
-        let _ = space;
-        None
+        match (&mut self.stage, &space.source) {
+            (Stage::Http(http), SourcePolicy::Http(source)) => http.ask(source),
+            (Stage::Redis(redis), SourcePolicy::Redis(source)) => redis.ask(source),
+            _ => None,
+        }
     }
 
     /// An answer came.
     pub fn answer(&mut self, space: &SpacePolicy, ticket: u32, came: Came<'_>) {
-        let _ = (space, ticket, came);
+        let (tally, most) = (&mut self.tally, space.max_ids);
+        let next = match (&mut self.stage, &space.source) {
+            (Stage::Http(http), SourcePolicy::Http(source)) => {
+                http.answer(source, most, tally, ticket, came)
+            }
+            (Stage::Redis(redis), SourcePolicy::Redis(source)) => {
+                redis.answer(source, most, tally, ticket, came)
+            }
+            _ => return,
+        };
+        match next {
+            Ok(None) => {}
+            Ok(Some(stage)) => self.stage = stage,
+            Err(failure) => self.stage = Stage::Failed(failure),
+        }
     }
 
     /// What came of it, once it is at its end; then nothing more is asked, and answers do not count.
+    ///
+    /// When all has come, each call counts the ids of one bucket and gives nothing until the last is counted: all at
+    /// once would hold up an event loop. So it is called again and again, as long as there is time, once nothing is in
+    /// flight and nothing more is asked.
     pub fn end(&mut self) -> Option<Result<List, Failure>> {
-        None
+        let end = match &mut self.stage {
+            Stage::Http(_) | Stage::Redis(_) | Stage::Over => return None,
+            Stage::Count(count) => count.step(&mut self.tally)?,
+            Stage::Unchanged => Ok(List::Unchanged),
+            Stage::Failed(failure) => Err(*failure),
+        };
+        self.stage = Stage::Over;
+        Some(end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Width;
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    pub(super) fn space(source: SourcePolicy, max_ids: usize) -> SpacePolicy {
+        SpacePolicy {
+            name: "events".into(),
+            scope: 1,
+            pattern: Some(regex_lite::Regex::new("^[0-9]+$").unwrap()),
+            width: Width::Eight,
+            max_ids,
+            max_age_ms: 3,
+            refresh_ms: 2,
+            grace_ms: 1,
+            monotonic: false,
+            ahead: u64::MAX,
+            recent: 10,
+            shadow: false,
+            source,
+        }
+    }
+
+    /// Calls until something came of it, which is but once.
+    pub(super) fn end(reading: &mut Reading) -> Option<Result<List, Failure>> {
+        let end = (0..100).find_map(|_| reading.end());
+        assert!(end.is_none() || (0..100).all(|_| reading.end().is_none()));
+        end
+    }
+
+    #[test]
+    fn what_is_configured_is_there_at_once() {
+        for (ids, most, expected) in [
+            (&["1", "70", "a", "70"][..], 3, Ok((4, 70))),
+            (&[], 3, Ok((0, 0))),
+            (&["1", "2", "3", "4"], 3, Err(Failure::TooMany)),
+        ] {
+            let ids = ids.iter().map(|id| Box::from(*id)).collect();
+            let space = space(SourcePolicy::Static(ids), most);
+            let mut reading = Reading::new(&space, &Etags::default());
+            assert_eq!(reading.ask(&space), None);
+            reading.answer(&space, 0, Came::Nothing);
+            let found = end(&mut reading).unwrap().map(|list| match list {
+                List::Ids(ids, highest, etags) if etags == Etags::default() => (ids.len(), highest),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_counted_step_by_step() {
+        let ids = (0..100_000).map(|n| n.to_string().into()).collect();
+        let space = space(SourcePolicy::Static(ids), 100_000);
+        let mut reading = Reading::new(&space, &Etags::default());
+        assert!((0..3).all(|_| reading.end().is_none()));
+        assert!(matches!(end(&mut reading), Some(Ok(List::Ids(_, 99_999, _)))));
     }
 }

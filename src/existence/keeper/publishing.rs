@@ -1,0 +1,76 @@
+//! A filter becomes the one that all workers of the process use.
+
+use std::rc::Rc;
+
+use super::{Around, Doing, Event, Keeper, Made, PUBLISHED};
+use crate::coherence::SharedData;
+use crate::existence::Filter;
+use crate::existence::head::Head;
+use crate::existence::space::Place;
+
+impl Keeper {
+    /// A number for a filter that no other instance gives to another one.
+    pub(super) fn serial(&mut self, now_ms: u64) -> u64 {
+        now_ms << 10 | self.random.u64(..1 << 10)
+    }
+
+    /// Puts some pieces of a filter into the memory of the process, and makes it the one in use once all are there.
+    pub(super) fn publish<S: SharedData>(
+        &mut self,
+        place: &mut Place,
+        (filter, made, mut next): (Rc<Filter>, Made, usize),
+        around: &Around<'_, S>,
+    ) {
+        let Around { shared, now_ms, .. } = *around;
+        let slot = 1 - Head::get(shared, &place.names).slot.min(1);
+        let serial = match made {
+            Made::Here(_, serial) => serial,
+            Made::Fleet(snapshot) => snapshot.serial,
+        };
+        for _ in 0..PUBLISHED {
+            if next == filter.pieces() {
+                break;
+            }
+            if !shared.set(&place.names.piece(slot, next), &filter.piece(serial, next), 0) {
+                return;
+            }
+            next += 1;
+        }
+        if next < filter.pieces() {
+            self.doing = Doing::Publishing(filter, made, next);
+            return;
+        }
+        let head = place.known.follow(shared, &place.names);
+        let (from, base) = match made {
+            Made::Here(begun, _) => (begun.from, begun.base),
+            Made::Fleet(snapshot) => {
+                // What the filter lacks is moved behind all else.
+                let ids = place.known.recent.above(head.from, snapshot.base);
+                let lost = place.known.recent.has_lost(head.from);
+                if !place.known.recent.add(shared, &place.names, &ids, true) {
+                    return;
+                }
+                (if lost { head.from } else { head.next }, snapshot.base)
+            }
+        };
+        Head::change(shared, &place.names, |head| {
+            (head.serial, head.slot) = (serial, slot);
+            (head.complete_ms, head.from, head.base) = (filter.complete_ms(), from, base);
+            if matches!(made, Made::Here(..)) {
+                head.begun = 0;
+            }
+            true
+        });
+        let head = place.known.follow(shared, &place.names);
+        place.known.take(Rc::clone(&filter), &head);
+        self.failures = 0;
+        match made {
+            Made::Here(begun, _) => {
+                let all_ms = now_ms.saturating_sub(begun.at_ms);
+                self.events.push(Event::Built(filter.ids(), all_ms, self.build_ms));
+                self.give_back(around);
+            }
+            Made::Fleet(_) => self.events.push(Event::Loaded(filter.ids())),
+        }
+    }
+}

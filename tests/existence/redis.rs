@@ -1,0 +1,128 @@
+//! As much of Redis as spaces of ids use; only leases expire.
+
+use std::collections::BTreeMap;
+
+use redis_protocol::resp2::decode::decode;
+use redis_protocol::resp2::types::OwnedFrame;
+
+#[derive(Default)]
+pub struct Redis {
+    strings: BTreeMap<String, Vec<u8>>,
+    /// Of each set: its members and their scores; the highest is no number.
+    sets: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Until when leases hold.
+    leases: BTreeMap<String, u64>,
+    now_us: u64,
+}
+
+const INF: u64 = u64::MAX;
+
+impl Redis {
+    /// Forgets everything.
+    pub fn flush(&mut self) {
+        let now_us = self.now_us;
+        *self = Self { now_us, ..Self::default() };
+    }
+
+    /// Changes a byte of a piece that is kept.
+    pub fn corrupt(&mut self) {
+        if let Some(value) = self.strings.values_mut().find(|value| value.len() > 40) {
+            let at = value.len() / 2;
+            value[at] ^= 1;
+        }
+    }
+
+    /// Carries commands out. What they get.
+    pub fn run(&mut self, mut commands: &[u8], now_ms: u64) -> Vec<u8> {
+        self.now_us = now_ms * 1_000;
+        let mut replies = Vec::new();
+        while !commands.is_empty() {
+            let (frame, used) = decode(commands).unwrap().unwrap();
+            commands = &commands[used..];
+            let OwnedFrame::Array(parts) = frame else { panic!("{frame:?}") };
+            let parts = parts.into_iter().map(|part| match part {
+                OwnedFrame::BulkString(bytes) => bytes,
+                other => panic!("{other:?}"),
+            });
+            let parts: Vec<Vec<u8>> = parts.collect();
+            replies.extend(self.command(&parts));
+        }
+        replies
+    }
+
+    fn command(&mut self, parts: &[Vec<u8>]) -> Vec<u8> {
+        let text: Vec<String> =
+            parts.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+        let text: Vec<&str> = text.iter().map(String::as_str).collect();
+        match text[..] {
+            ["GET", key] => bulk(self.strings.get(key).map(Vec::as_slice)),
+            ["SET", key, _, "NX", "PX", ms] => {
+                let until_us = self.leases.entry(key.to_owned()).or_default();
+                if *until_us > self.now_us {
+                    return bulk(None);
+                }
+                *until_us = self.now_us + ms.parse::<u64>().unwrap() * 1_000;
+                b"+OK\r\n".to_vec()
+            }
+            ["SET", key, ..] => {
+                self.strings.insert(key.to_owned(), parts[2].clone());
+                b"+OK\r\n".to_vec()
+            }
+            ["DEL", key] => {
+                self.leases.remove(key);
+                b":1\r\n".to_vec()
+            }
+            ["ZRANGEBYSCORE", key, from, "inf", "WITHSCORES"] => {
+                let from: u64 = from.strip_prefix('(').unwrap().parse().unwrap();
+                let mut found: Vec<_> = self.sets.get(key).into_iter().flatten().collect();
+                found.retain(|(_, score)| **score > from);
+                found.sort_by_key(|(_, score)| **score);
+                let mut reply = format!("*{}\r\n", 2 * found.len()).into_bytes();
+                for (member, score) in found {
+                    let score = if *score == INF { "inf".into() } else { score.to_string() };
+                    reply.extend(bulk(Some(member.as_bytes())));
+                    reply.extend(bulk(Some(score.as_bytes())));
+                }
+                reply
+            }
+            ["EVAL", script, "1", key, _, most, lost, ref hashes @ ..]
+                if script.starts_with("local time") =>
+            {
+                let set = self.sets.entry(key.to_owned()).or_default();
+                let top = set.values().filter(|score| **score != INF).max();
+                let number = self.now_us.max(top.map_or(0, |top| top + 1));
+                if lost == "1" || set.len() > most.parse().unwrap() {
+                    set.clear();
+                }
+                let name = set.iter().find(|(_, score)| **score == INF).map(|(name, _)| name);
+                let name = name.cloned().unwrap_or_else(|| format!("i{number}"));
+                if !set.contains_key(&name) {
+                    set.clear();
+                    set.insert(name.clone(), INF);
+                }
+                for (index, hash) in hashes.iter().enumerate() {
+                    set.insert((*hash).to_owned(), number + 4 + index as u64);
+                }
+                bulk(Some(name.as_bytes()))
+            }
+            ["EVAL", _, "2", key, head_key, name, head, _, base] => {
+                let Some(set) = self.sets.get_mut(key).filter(|set| set.contains_key(name)) else {
+                    return b":0\r\n".to_vec();
+                };
+                let base: u64 = base.parse().unwrap();
+                set.retain(|_, score| *score > base);
+                self.strings.insert(head_key.to_owned(), head.as_bytes().to_vec());
+                b":1\r\n".to_vec()
+            }
+            _ => panic!("{text:?}"),
+        }
+    }
+}
+
+fn bulk(value: Option<&[u8]>) -> Vec<u8> {
+    let Some(value) = value else { return b"$-1\r\n".to_vec() };
+    let mut reply = format!("${}\r\n", value.len()).into_bytes();
+    reply.extend_from_slice(value);
+    reply.extend_from_slice(b"\r\n");
+    reply
+}
