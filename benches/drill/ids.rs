@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Envoy, Lists, Scene};
+use crate::harness::{Envoy, Scene};
+use crate::lists::Lists;
 use crate::load::{Random, Running, share};
 use crate::report::Report;
 

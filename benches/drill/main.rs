@@ -15,6 +15,8 @@ mod harness;
 mod coherence;
 mod hot;
 mod ids;
+#[path = "../lists.rs"]
+mod lists;
 mod load;
 mod memory;
 mod mix;

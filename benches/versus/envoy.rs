@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Envoy, Lists, Scene};
+use crate::harness::{Client, Envoy, Scene};
+use crate::lists::Lists;
 use crate::peers;
 use crate::steps::{STEPS, Step};
 

@@ -23,6 +23,8 @@ mod harness;
 mod cases;
 mod check;
 mod envoy;
+#[path = "../lists.rs"]
+mod lists;
 mod options;
 mod peers;
 mod processor;

@@ -5,7 +5,6 @@
 
 pub mod client;
 pub mod envoy;
-pub mod lists;
 pub mod origin;
 pub mod process;
 pub mod redis;
@@ -14,7 +13,6 @@ pub mod script;
 
 pub use client::{Client, Response};
 pub use envoy::Envoy;
-pub use lists::Lists;
 pub use origin::Origin;
 pub use redis::{Cluster, Redis};
 pub use scene::Scene;

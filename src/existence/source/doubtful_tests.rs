@@ -69,7 +69,7 @@ fn what_changes_meanwhile_is_no_list() {
         (
             (|n, rows| {
                 if n == 2 {
-                    drop(rows.remove(0))
+                    drop(rows.remove(0));
                 }
             }) as fn(usize, &mut Vec<Value>),
             Failure::Changed,
@@ -77,7 +77,7 @@ fn what_changes_meanwhile_is_no_list() {
         (
             |n, rows| {
                 if n == 2 {
-                    rows.push(json!(999))
+                    rows.push(json!(999));
                 }
             },
             Failure::Changed,
@@ -86,7 +86,7 @@ fn what_changes_meanwhile_is_no_list() {
         (
             |n, rows| {
                 if n == 5 {
-                    rows.push(json!(999))
+                    rows.push(json!(999));
                 }
             },
             Failure::Changed,
@@ -113,7 +113,7 @@ fn what_changes_meanwhile_is_no_list() {
         (
             |n, rows| {
                 if n == 5 {
-                    rows[0] = json!(999)
+                    rows[0] = json!(999);
                 }
             },
             Failure::Changed,
@@ -128,7 +128,7 @@ fn what_changes_meanwhile_is_no_list() {
     let mut api = api(0..23, 5);
     api.before = |n, rows| {
         if n == 2 {
-            drop(rows.remove(0))
+            drop(rows.remove(0));
         }
     };
     assert_eq!(api.fails(&cursor(true)), Failure::Changed);
@@ -136,7 +136,7 @@ fn what_changes_meanwhile_is_no_list() {
     let mut moved = super::fake_api::api(0..15, 5);
     moved.before = |n, rows| {
         if n == 2 {
-            rows[6] = json!(14)
+            rows[6] = json!(14);
         }
     };
     assert_eq!(moved.fails(&numbers()), Failure::Incomplete);
@@ -148,7 +148,7 @@ fn pages_that_fail_fail_the_list() {
         (
             (|n, answer| {
                 if n == 2 {
-                    answer.0 = 500
+                    answer.0 = 500;
                 }
             }) as fn(usize, &mut Answer),
             Failure::Status,
@@ -156,7 +156,7 @@ fn pages_that_fail_fail_the_list() {
         (
             |n, answer| {
                 if n == 2 {
-                    answer.0 = 304
+                    answer.0 = 304;
                 }
             },
             Failure::Status,
@@ -164,7 +164,7 @@ fn pages_that_fail_fail_the_list() {
         (
             |n, answer| {
                 if n == 2 {
-                    answer.0 = 206
+                    answer.0 = 206;
                 }
             },
             Failure::Status,
@@ -172,7 +172,7 @@ fn pages_that_fail_fail_the_list() {
         (
             |n, answer| {
                 if n == 2 {
-                    answer.0 = 0
+                    answer.0 = 0;
                 }
             },
             Failure::Unreachable,
@@ -180,7 +180,7 @@ fn pages_that_fail_fail_the_list() {
         (
             |n, answer| {
                 if n == 2 {
-                    answer.0 = 1
+                    answer.0 = 1;
                 }
             },
             Failure::Unreachable,
@@ -188,7 +188,7 @@ fn pages_that_fail_fail_the_list() {
         (
             |n, answer| {
                 if n == 2 {
-                    answer.2.truncate(9)
+                    answer.2.truncate(9);
                 }
             },
             Failure::Incomplete,
@@ -239,7 +239,7 @@ fn pages_that_fail_fail_the_list() {
     let mut api = api(0..23, 5);
     api.spoil = |n, answer| {
         if n == 2 {
-            *answer = (200, vec![], "{\"error\":1}".into())
+            *answer = (200, vec![], "{\"error\":1}".into());
         }
     };
     assert_eq!(api.fails(&cursor(false)), Failure::Malformed);

@@ -132,7 +132,7 @@ fn what_has_not_changed_is_not_read_again() {
     some.etags = true;
     some.spoil = |n, answer| {
         if n == 2 {
-            answer.1.clear()
+            answer.1.clear();
         }
     };
     assert_eq!(etags(&mut some, &numbers()), Etags::default());
@@ -151,7 +151,8 @@ fn what_has_changed_is_read_anew() {
         api.etags = true;
         let etags = etags(&mut api, &numbers());
         change(&mut api.rows);
-        let expected = hashes(api.rows.iter().map(|row| row.as_u64().unwrap() as u32));
+        let expected =
+            hashes(api.rows.iter().map(|row| u32::try_from(row.as_u64().unwrap()).unwrap()));
         let list = api.read_after(&numbers(), &etags);
         let Ok(List::Ids(mut ids, ..)) = list else { panic!("{list:?}") };
         ids.settle(0);
@@ -176,13 +177,13 @@ fn failures_are_failures_though_pages_are_known() {
         api.spoil = if status == 0 {
             |n, answer| {
                 if n == 3 {
-                    answer.0 = 0
+                    answer.0 = 0;
                 }
             }
         } else {
             |n, answer| {
                 if n == 3 {
-                    answer.0 = 500
+                    answer.0 = 500;
                 }
             }
         };
@@ -190,7 +191,7 @@ fn failures_are_failures_though_pages_are_known() {
         // A page that is gone is a list that has changed.
         api.spoil = |n, answer| {
             if n == 0 {
-                answer.0 = 404
+                answer.0 = 404;
             }
         };
         assert!(matches!(api.read_after(&numbers(), &etags), Ok(List::Ids(..))));
