@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Asked, Script, reply};
 
-/// Has all even ids up to twice so many, but for 0.
+/// Has all even ids up to twice so many, but for 0; and `/hot`, which may be stored.
 pub struct Lists {
     pub script: Script,
     /// Requests for one id.
@@ -31,6 +31,9 @@ impl Lists {
                 }
                 body.push_str("]}");
                 return reply(200, &[], &body);
+            }
+            if asked.target == "/hot" {
+                return reply(200, &[("cache-control", "max-age=3600")], "hot");
             }
             of_script.fetch_add(1, Ordering::Relaxed);
             let id = asked.target.rsplit('/').next()?.parse::<u64>().ok();

@@ -31,8 +31,6 @@ fn start(scene: &Scene, lists: &Lists, ids: u64, width: u8, refresh: &str) -> En
         config["spaces"]["many"]["refresh"] = refresh.into();
         config["spaces"]["many"]["grace"] = refresh.into();
         config["routes"] = json!([
-            {"path": "/hot", "ttl": "1h", "override_freshness": true,
-                "negative": {"ttl": "1h", "statuses": [404]}},
             {"path": "/things/{id}", "exists": [{"space": "many", "id": "{id}"}]},
         ]);
     });

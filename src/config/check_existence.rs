@@ -209,12 +209,23 @@ impl Check<'_> {
             self.fail(&format!("{path}.exists"), "is for routes of GET and HEAD alone");
         }
         let mut all = Vec::with_capacity(route.exists.len());
-        for (index, Exists { space, id, absent }) in route.exists.iter().enumerate() {
+        for (index, Exists { space, id: text, absent }) in route.exists.iter().enumerate() {
             let path = format!("{path}.exists[{index}]");
             let space = self.space_named(&format!("{path}.space"), space, config);
-            let id = self.gap(&format!("{path}.id"), id, &route.path, |gap| {
+            let id = self.gap(&format!("{path}.id"), text, &route.path, |gap| {
                 !gap.needs_request() && !gap.needs_response()
             });
+            // The origin does not get others.
+            let counts = |name: &str| {
+                let query = route.query.as_ref().filter(|_| !route.bypass);
+                let has = |names: &[String]| names.iter().any(|known| known == name);
+                query.is_none_or(|query| has(&query.include) || has(&query.require))
+            };
+            let parameter = text.strip_prefix("{query:").and_then(|text| text.strip_suffix('}'));
+            if parameter.is_some_and(|name| !counts(name)) {
+                let message = format!("{text:?} is neither in query.include nor in query.require");
+                self.fail(&format!("{path}.id"), &message);
+            }
             if !matches!(absent.status, 200..=203 | 205 | 400..=499)
                 && (absent.status != 204 || !absent.body.is_empty())
             {

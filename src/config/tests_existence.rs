@@ -155,6 +155,12 @@ fn every_error_is_told_with_its_path() {
     assert_eq!(found.len(), 26, "{found:#?}");
     let reads = errors(|config| config["routes"][1]["methods"] = json!(["GET"]));
     assert_eq!(reads.len(), 1, "{reads:?}");
+    let unseen = errors(|config| {
+        config["routes"][0]["bypass"] = json!(false);
+        config["routes"][0]["query"] = json!({"include": ["page"]});
+    });
+    assert_eq!(unseen.len(), 1, "{unseen:?}");
+    assert!(unseen[0].starts_with("routes[0].exists[1].id: \"{query:gid}\" is neither"));
     let cursor = errors(|config| {
         config["origin"] = Value::Null;
         let http = &mut config["spaces"]["event"]["source"]["http"];

@@ -54,12 +54,8 @@ impl Ids {
             if bucket.len() < MOST || deepest {
                 return bucket.push(hash);
             }
-            bucket.sort_unstable();
-            bucket.dedup();
-            // Not again for each of the next.
-            if bucket.len() > MOST / 2 {
-                self.split(index);
-            }
+            // As it is: many are full at about the same time, and to sort them all would take long.
+            self.split(index);
         }
     }
 
@@ -142,12 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_again_takes_no_room() {
-        let mut ids = Ids::default();
-        (0..10 * MOST as u64).for_each(|n| ids.add(n % 100));
-        assert_eq!(ids.buckets.len(), 1);
-        assert!(ids.buckets[0].len() <= MOST);
-        // What no bits tell apart stays together.
+    fn what_no_bits_tell_apart_stays_together() {
         let mut ids = Ids::default();
         (0..2 * MOST as u64).for_each(|n| ids.add(n));
         assert!(ids.buckets.iter().any(|bucket| bucket.len() == 2 * MOST));
