@@ -43,7 +43,11 @@ impl Things {
                 let ids: Vec<_> = origin.ids.iter().skip((page - 1) * PAGE).take(PAGE).collect();
                 let rows: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
                 let body = json!({"data": {"rows": rows, "total": origin.ids.len()}});
-                (origin.spoils)(reply(200, &[], &body.to_string())?)
+                let etag = format!("\"{page} of {}\"", origin.ids.len());
+                if asked.field("if-none-match") == Some(&*etag) {
+                    return reply(304, &[], "");
+                }
+                (origin.spoils)(reply(200, &[("etag", &etag)], &body.to_string())?)
             }
             ("POST", "/things") => {
                 let id = origin.ids.last().map_or(1, |id| id + 1);
@@ -151,7 +155,10 @@ fn an_id_that_does_not_exist_never_reaches_the_origin() {
     for id in 96..=300 {
         let answer = client.get(&format!("/things/{id}"));
         assert_eq!((answer.status, answer.field("content-type")), (404, Some("application/json")));
-        assert!(is_refused(&answer) && answer.json()["no"] == id, "{answer:?}");
+        assert!(
+            is_refused(&answer) && answer.json()["no"].as_str() == Some(&*id.to_string()),
+            "{answer:?}"
+        );
         let at = answer.json()["at"].as_str().unwrap().to_owned();
         assert!(at.starts_with("20") && at.ends_with("000+00:00"), "{at}");
     }
@@ -279,6 +286,75 @@ fn lists_that_are_no_good_are_not_used() {
     });
     envoy.expect_log("space thing: the list of ids is not used: too_many");
     assert!(!is_refused(&envoy.client().get("/things/201")));
+}
+
+#[test]
+fn a_list_that_has_not_changed_is_not_sent_again() {
+    let scene = Scene::new("ids-etag");
+    let (things, script) = Things::start(1..=25);
+    let envoy = alone(&scene, &script, 1, |config| {
+        config["spaces"]["thing"]["refresh"] = json!("1s");
+        config["spaces"]["thing"]["grace"] = json!("1s");
+    });
+    until_known(&envoy);
+    eventually("the list to be unchanged", || (count(&envoy, "unchanged") > 1).then_some(()));
+    assert_eq!(count(&envoy, "built"), 1);
+    things.change(|origin| _ = origin.ids.insert(30));
+    eventually("the new list", || (gauge(&envoy, "ids") == 26).then_some(()));
+    assert_eq!(envoy.client().get("/things/30").status, 200);
+    assert!(is_refused(&envoy.client().get("/things/29")));
+}
+
+#[test]
+fn a_set_in_redis_is_a_list() {
+    let scene = Scene::new("ids-redis-set");
+    let (_, script) = Things::start(1..=9);
+    let redis = Redis::start(&scene, &[]);
+    for id in (1..=5).map(|id: u64| id.to_string()) {
+        redis.command(&[b"SADD", b"plain", id.as_bytes()]);
+        redis.command(&[b"ZADD", b"sorted", id.as_bytes(), id.as_bytes()]);
+    }
+    for (key, kind) in [("plain", "set"), ("sorted", "sorted_set")] {
+        let envoy = with_redis(&scene, &script, &redis, |config| {
+            config["spaces"]["thing"]["source"] = json!({"redis": {"key": key, "kind": kind}});
+        });
+        until_known(&envoy);
+        let mut client = envoy.client();
+        let found = (1..=9).filter(|id| client.get(&format!("/things/{id}")).status == 200);
+        assert_eq!(found.count(), 5, "{kind}");
+    }
+    // One that is gone refuses nothing.
+    let envoy = with_redis(&scene, &script, &redis, |config| {
+        config["spaces"]["thing"]["source"] = json!({"redis": {"key": "none"}});
+    });
+    envoy.expect_log("space thing: the list of ids is not used: incomplete");
+    assert_eq!(envoy.client().get("/things/9").status, 200);
+}
+
+#[test]
+fn a_chunked_body_names_what_is_created_before_the_origin_has_it() {
+    let scene = Scene::new("ids-body");
+    let (_, script) = Things::start(1..=5);
+    let envoy = alone(&scene, &script, 2, |config| {
+        config["routes"][3]["creates"] = json!([{"space": "thing", "id": "{request:/ids/*}"}]);
+    });
+    until_known(&envoy);
+    // Nobody answers: what was sent may be carried out all the same.
+    script.hold(Some("PUT"));
+    let mut writer = envoy.client();
+    let fields = [("transfer-encoding", "chunked")];
+    let body = b"7\r\n{\"ids\":\r\n13\r\n[4711, \"0815\", 77]}\r\n0\r\n\r\n";
+    writer.send("PUT", b"/things/4711", &fields, body).unwrap();
+    eventually("the origin to be asked", || {
+        script.asked().iter().any(|asked| asked.method == "PUT").then_some(())
+    });
+    script.hold(None);
+    for id in ["4711", "815", "77"] {
+        for _ in 0..4 {
+            assert!(!is_refused(&envoy.client().get(&format!("/things/{id}"))), "{id}");
+        }
+    }
+    assert!(is_refused(&envoy.client().get("/things/78")));
 }
 
 #[test]

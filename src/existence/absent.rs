@@ -57,7 +57,32 @@ impl Absent {
         if !text.is_empty() {
             parts.push(Part::Text(text.into()));
         }
-        Ok(Self { status, fields, body: parts })
+        let absent = Self { status, fields, body: parts };
+        absent.check(body.is_empty())?;
+        Ok(absent)
+    }
+
+    /// Whether no request can make the body mean something else: values are escaped for JSON alone, and stand in quotes
+    /// there.
+    fn check(&self, is_empty: bool) -> Result<(), String> {
+        let kind = self.fields.iter().find(|(name, _)| **name == *b"content-type");
+        let Some((_, kind)) = kind.filter(|_| !is_empty) else { return Ok(()) };
+        let kind = kind.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        if !kind.ends_with(b"/json") && !kind.ends_with(b"+json") {
+            let is_safe = |part: &Part| !matches!(part, Part::Value(..));
+            let message = "has gaps for text of the request, and so must be JSON";
+            return if self.body.iter().all(is_safe) { Ok(()) } else { Err(message.into()) };
+        }
+        for raw in [&b"x"[..], b""] {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&self.fill(|_| raw.to_vec(), 0))
+                .map_err(|error| {
+                    format!(
+                        "is no JSON once its gaps are filled ({error}): text belongs in quotes, and a number needs \
+                         bounds: {{query:page|1|1..}}"
+                    )
+                })?;
+        }
+        Ok(())
     }
 
     /// Whether the origin finds the id if it answers well.
@@ -69,6 +94,10 @@ impl Absent {
     /// The body for a request at this time, in ms since the epoch.
     #[must_use]
     pub fn body(&self, with: &Filling<'_>, now_ms: u64) -> Vec<u8> {
+        self.fill(|gap| gap.raw(with), now_ms)
+    }
+
+    fn fill(&self, raw: impl Fn(&Gap) -> Vec<u8>, now_ms: u64) -> Vec<u8> {
         let mut out = String::new();
         for part in &self.body {
             match part {
@@ -80,11 +109,11 @@ impl Absent {
                     out.push_str("+00:00");
                 }
                 Part::Value(gap, otherwise) => {
-                    let text = canonical(&gap.raw(with));
+                    let text = canonical(&raw(gap));
                     escape(&mut out, if text.is_empty() { otherwise } else { &text });
                 }
                 Part::Number(gap, otherwise, least, most) => {
-                    match number(&String::from_utf8_lossy(&gap.raw(with))) {
+                    match number(&String::from_utf8_lossy(&raw(gap))) {
                         Some(number) => out.push_str(&number.max(*least).min(*most).to_string()),
                         None => out.push_str(otherwise),
                     }
@@ -202,6 +231,19 @@ mod tests {
         ] {
             let error = Absent::parse(404, Vec::new(), template, "/").unwrap_err();
             assert!(error.contains(message), "{template}: {error}");
+        }
+        for (kind, template, is_right) in [
+            ("application/json", "{\"a\":\"{query:a}\",\"n\":{query:n|1|1..}}", true),
+            ("application/problem+json; charset=utf-8", "{\"a\":{query:a}}", false),
+            ("application/json", "{\"a\":{query:a|1}}", false),
+            ("application/json", "{\"n\":{query:n||1..}}", false),
+            ("application/json", "{\"a\":1", false),
+            ("text/html", "<p>{now} {query:n|1|1..}</p>", true),
+            ("text/html", "<p>{header:a}</p>", false),
+        ] {
+            let fields = vec![(b"content-type"[..].into(), kind.as_bytes().into())];
+            let absent = Absent::parse(404, fields, template, "/");
+            assert_eq!(absent.is_ok(), is_right, "{kind}: {template}: {absent:?}");
         }
     }
 }

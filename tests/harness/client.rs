@@ -87,7 +87,8 @@ impl Client {
         for (name, value) in fields {
             head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
         }
-        if !body.is_empty() {
+        let is_framed = fields.iter().any(|(name, _)| *name == "transfer-encoding");
+        if !body.is_empty() && !is_framed {
             head.extend_from_slice(format!("content-length: {}\r\n", body.len()).as_bytes());
         }
         head.extend_from_slice(b"\r\n");

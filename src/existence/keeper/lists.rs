@@ -10,6 +10,13 @@ use crate::existence::head::{Head, UNMEASURED};
 use crate::existence::source::{Asking, Etags, Failure, List};
 use crate::existence::space::Place;
 
+impl Begun {
+    /// The score up to which ids of others are in the list: not known if some were lost since it was begun.
+    pub(super) const fn base_for(&self, head: &Head) -> u64 {
+        if self.incarnation == head.incarnation { self.base } else { UNMEASURED }
+    }
+}
+
 impl Keeper {
     /// Sees whether there is something to do.
     pub(super) fn begin<S: SharedData>(
@@ -22,9 +29,8 @@ impl Keeper {
         if around.fleet.is_some() && !self.has_polled {
             return;
         }
-        if let Some(snapshot) =
-            self.snapshot.filter(|snapshot| self.is_better(snapshot, head, around))
-        {
+        let snapshot = self.snapshot.filter(|_| self.is_reachable);
+        if let Some(snapshot) = snapshot.filter(|snapshot| self.is_better(snapshot, head, around)) {
             self.doing = Doing::Loading(snapshot, None, 0);
             return;
         }
@@ -90,9 +96,9 @@ impl Keeper {
     /// Says where the list begins, and lets writes settle that may be under way.
     pub(super) fn mark<S: SharedData>(&mut self, place: &Place, around: &Around<'_, S>) {
         let now_ms = around.now_ms;
-        let mut begun = Begun { from: 0, base: 0, at_ms: now_ms };
+        let mut begun = Begun { from: 0, base: 0, incarnation: 0, at_ms: now_ms };
         Head::change(around.shared, &place.names, |head| {
-            begun.from = head.next;
+            (begun.from, begun.incarnation) = (head.next, head.incarnation);
             begun.base = if head.incarnation > 0 { head.score } else { UNMEASURED };
             if around.fleet.is_none() {
                 begun.base = 0;
@@ -126,7 +132,7 @@ impl Keeper {
                 self.events.push(Event::Unchanged);
                 Head::change(around.shared, &place.names, |head| {
                     head.complete_ms = begun.at_ms;
-                    (head.from, head.base, head.begun) = (begun.from, begun.base, 0);
+                    (head.from, head.base, head.begun) = (begun.from, begun.base_for(head), 0);
                     true
                 });
                 place.known.follow(around.shared, &place.names);

@@ -54,8 +54,9 @@ enum Doing {
 struct Begun {
     /// The place of the first recent id it may lack.
     from: u64,
-    /// What was known of others' by then: a score.
+    /// What was known of others' by then: a score, and of which set.
     base: u64,
+    incarnation: u64,
     /// In ms since the epoch.
     at_ms: u64,
 }
@@ -346,6 +347,12 @@ impl Keeper {
             }
             (Errand::Page(of, ticket), Doing::Reading(_, reading)) if of == self.readings => {
                 reading.answer(around.space, ticket, came);
+            }
+            (Errand::Piece(of, _), Doing::Loading(snapshot, ..))
+                if of == snapshot.serial && replies.is_none() =>
+            {
+                // It may be good all the same.
+                (self.doing, self.is_reachable) = (Doing::Nothing, false);
             }
             (Errand::Piece(of, index), Doing::Loading(snapshot, ..)) if of == snapshot.serial => {
                 let piece = replies.map(fleet::piece);

@@ -41,8 +41,8 @@ impl Keeper {
             return;
         }
         let head = place.known.follow(shared, &place.names);
-        let (from, base) = match made {
-            Made::Here(begun, _) => (begun.from, begun.base),
+        let from = match made {
+            Made::Here(begun, _) => begun.from,
             Made::Fleet(snapshot) => {
                 // What the filter lacks is moved behind all else.
                 let ids = place.known.recent.above(head.from, snapshot.base);
@@ -50,17 +50,29 @@ impl Keeper {
                 if !place.known.recent.add(shared, &place.names, &ids, true) {
                     return;
                 }
-                (if lost { head.from } else { head.next }, snapshot.base)
+                if lost { head.from } else { head.next }
             }
         };
+        let mut is_taken = false;
         Head::change(shared, &place.names, |head| {
+            is_taken = false;
+            head.base = match made {
+                Made::Here(begun, _) => {
+                    head.begun = 0;
+                    begun.base_for(head)
+                }
+                // Ids were lost meanwhile: it lacks them, and nobody has them any more.
+                Made::Fleet(snapshot) if snapshot.incarnation != head.incarnation => return false,
+                Made::Fleet(snapshot) => snapshot.base,
+            };
             (head.serial, head.slot) = (serial, slot);
-            (head.complete_ms, head.from, head.base) = (filter.complete_ms(), from, base);
-            if matches!(made, Made::Here(..)) {
-                head.begun = 0;
-            }
+            (head.complete_ms, head.from) = (filter.complete_ms(), from);
+            is_taken = true;
             true
         });
+        if !is_taken {
+            return;
+        }
         let head = place.known.follow(shared, &place.names);
         place.known.take(Rc::clone(&filter), &head);
         self.failures = 0;

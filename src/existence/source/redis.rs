@@ -63,6 +63,8 @@ impl Redis {
         }
         self.is_asked = false;
         let Came::Redis(replies) = came else { return Err(Failure::Unreachable) };
+        // Behind all there is what Redis says to our leaving.
+        let replies = replies.strip_suffix(b"+OK\r\n").unwrap_or(replies);
         if replies.first() == Some(&b'-') {
             return Err(Failure::Status);
         }
