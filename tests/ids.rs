@@ -166,11 +166,9 @@ fn an_id_that_does_not_exist_never_reaches_the_origin() {
     assert_eq!((head.status, head.field("content-type")), (404, Some("application/json")));
     assert_eq!(asked(&script), Vec::<String>::new());
     // What is no id of this kind is the origin's business; and other forms of an id that exists are that id.
-    for (id, status) in [("abc", 404), ("-1", 404), ("1234567890", 404), ("007", 200), ("%37", 200)]
-    {
+    for id in ["abc", "-1", "1234567890", "007", "%37"] {
         let answer = client.get(&format!("/things/{id}"));
         assert!(!is_refused(&answer), "{id}: {answer:?}");
-        let _ = status;
     }
     assert_eq!(asked(&script).len(), 5);
     eventually("refusals to be counted", || (count(&envoy, "refused") >= 206).then_some(()));
@@ -388,6 +386,11 @@ fn a_restart_is_protected_by_what_redis_has() {
     eventually("the filter to be kept", || (count(&envoy, "kept") == 1).then_some(()));
     // Since the list was read, so in no filter.
     assert_eq!(envoy.client().request("PUT", "/things/500", &[], b"{}").status, 200);
+    // What a process has not told Redis when it dies is known to nobody.
+    eventually("Redis to know it", || {
+        let recent = redis.keys().into_iter().find(|key| key.ends_with(":recent"))?;
+        (redis.command(&[b"ZCARD", recent.as_bytes()]) == "2").then_some(())
+    });
     drop(envoy);
     script.asked();
     let envoy = with_redis(&scene, &script, &redis, |_| {});
@@ -401,13 +404,7 @@ fn a_restart_is_protected_by_what_redis_has() {
     drop(envoy);
     // What Redis has is no good: the list is read.
     let keys = redis.keys();
-    let piece = keys
-        .iter()
-        .find(|key| {
-            key.contains("exists:") && key.ends_with(":1}")
-                || key.contains("exists:") && key.ends_with(":1")
-        })
-        .unwrap();
+    let piece = keys.iter().find(|key| key.contains("exists:") && key.ends_with(":1")).unwrap();
     redis.command(&[b"SETRANGE", piece.as_bytes(), b"30", b"spoilt"]);
     things.change(|origin| _ = origin.ids.insert(600));
     let envoy = with_redis(&scene, &script, &redis, |_| {});
