@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::harness::{Envoy, Scene};
 use crate::lists::Lists;
-use crate::load::{Random, Running, share};
+use crate::load::{Random, Running, each, share};
 use crate::report::Report;
 
 const MILLION: u64 = 1_000_000;
@@ -57,21 +57,10 @@ fn until_known(envoy: &Envoy, ids: u64) -> Duration {
 
 /// Asks for so many ids, made of a number each; how many were answered with this status.
 fn ask(envoy: &Envoy, many: u64, status: u16, id: impl Fn(u64) -> u64 + Sync) -> u64 {
-    let (next, right) = (AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut client = envoy.client();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= many {
-                        return;
-                    }
-                    let answer = client.get(&format!("/things/{}", id(n)));
-                    right.fetch_add(u64::from(answer.status == status), Ordering::Relaxed);
-                }
-            });
-        }
+    let right = AtomicU64::new(0);
+    each(envoy, CLIENTS, 0..many, |client, n| {
+        let answer = client.get(&format!("/things/{}", id(n)));
+        right.fetch_add(u64::from(answer.status == status), Ordering::Relaxed);
     });
     right.into_inner()
 }

@@ -1,6 +1,9 @@
 //! What the drills' clients have in common.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crate::harness::{Client, Envoy};
 
 /// Numbers that are the same in every run (splitmix64).
 pub struct Random(u64);
@@ -27,6 +30,30 @@ impl Random {
     pub fn fraction(&mut self) -> f64 {
         f64::from(u32::try_from(self.next() >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
     }
+}
+
+/// Calls `act` once with each of these numbers, on so many connections.
+pub fn each(
+    envoy: &Envoy,
+    clients: u64,
+    numbers: Range<u64>,
+    act: impl Fn(&mut Client, u64) + Sync,
+) {
+    let next = AtomicU64::new(numbers.start);
+    std::thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                let mut client = envoy.client();
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= numbers.end {
+                        return;
+                    }
+                    act(&mut client, n);
+                }
+            });
+        }
+    });
 }
 
 /// Tells clients when to stop: when it is dropped, which a panic does too.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Client, Envoy, Origin, Redis, Response, Scene, eventually};
-use crate::load::{Random, share};
+use crate::load::{Random, each, share};
 use crate::report::Report;
 
 const REQUESTS: u64 = 20_000;
@@ -78,31 +78,20 @@ pub fn run(report: &mut Report) {
     }
     sleep(Duration::from_millis(500)); // until both workers have them
 
-    let (next, edge, absent) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (edge, absent) = (AtomicU64::new(0), AtomicU64::new(0));
     let (right, valid) = (AtomicU64::new(0), AtomicU64::new(0));
     let before = origin.total();
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut client = envoy.client();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= REQUESTS {
-                        return;
-                    }
-                    let (path, exists) = pick(n);
-                    let answer = client.get(&path);
-                    let refused = answer.cache_status().ends_with("detail=absent");
-                    let one = |counter: &AtomicU64, counts| {
-                        counter.fetch_add(u64::from(counts), Ordering::Relaxed);
-                    };
-                    one(&absent, !exists);
-                    one(&edge, !exists && refused);
-                    one(&valid, exists);
-                    one(&right, exists && answer.status == 200 && !refused);
-                }
-            });
-        }
+    each(&envoy, CLIENTS, 0..REQUESTS, |client, n| {
+        let (path, exists) = pick(n);
+        let answer = client.get(&path);
+        let refused = answer.cache_status().ends_with("detail=absent");
+        let one = |counter: &AtomicU64, counts| {
+            counter.fetch_add(u64::from(counts), Ordering::Relaxed);
+        };
+        one(&absent, !exists);
+        one(&edge, !exists && refused);
+        one(&valid, exists);
+        one(&right, exists && answer.status == 200 && !refused);
     });
     let asked = origin.total() - before;
     let (edge, absent) = (edge.into_inner(), absent.into_inner());

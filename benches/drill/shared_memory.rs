@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::harness::scene::echo_routes;
 use crate::harness::{Client, Envoy, Origin, Redis, Scene};
-use crate::load::share;
+use crate::load::{each, share};
 use crate::report::Report;
 
 const CLIENTS: u64 = 4;
@@ -114,21 +114,9 @@ fn work(
     failed: &AtomicU64,
     ask: impl Fn(&mut Client, u64) -> bool + Sync,
 ) {
-    let next = AtomicU64::new(numbers.start);
-    std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                let mut client = envoy.client();
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= numbers.end {
-                        return;
-                    }
-                    if !ask(&mut client, n) {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+    each(envoy, CLIENTS, numbers, |client, n| {
+        if !ask(client, n) {
+            failed.fetch_add(1, Ordering::Relaxed);
         }
     });
 }

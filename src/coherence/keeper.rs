@@ -1,7 +1,7 @@
 //! Which worker asks Redis what is new, and when.
 
 use super::Reach;
-use super::shared::{SharedData, update};
+use super::shared::{SharedData, numbers, update, value_of};
 
 const NAME: &[u8] = b"tiercel/generations/keeper";
 /// How often everything is compared, whatever is new.
@@ -31,15 +31,12 @@ pub struct Turn {
 
 impl Record {
     fn read(bytes: &[u8]) -> Self {
-        let (numbers, _) = bytes.as_chunks::<8>();
-        let mut numbers = numbers.iter().map(|n| u64::from_le_bytes(*n));
-        let mut next = || numbers.next().unwrap_or_default();
+        let mut next = numbers(bytes);
         Self { asked_ms: next(), heard_ms: next(), compared_ms: next(), epoch: next() }
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        let numbers = [self.asked_ms, self.heard_ms, self.compared_ms, self.epoch];
-        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+        value_of(&[self.asked_ms, self.heard_ms, self.compared_ms, self.epoch])
     }
 }
 

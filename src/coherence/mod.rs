@@ -31,4 +31,4 @@ pub use template::{Filling, Gap, Template, canonical, canonical_json};
 
 #[cfg(test)]
 pub(crate) use shared::Memory;
-pub(crate) use shared::update;
+pub(crate) use shared::{ATTEMPTS, numbers, update, value_of};

@@ -13,8 +13,20 @@ pub trait SharedData {
     fn ring(&self);
 }
 
+/// The numbers that a value consists of, one after the other; 0 where there are no more.
+pub(crate) fn numbers(bytes: &[u8]) -> impl FnMut() -> u64 {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|n| u64::from_le_bytes(*n));
+    move || numbers.next().unwrap_or_default()
+}
+
+/// The value that consists of these numbers.
+pub(crate) fn value_of(numbers: &[u64]) -> Vec<u8> {
+    numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
 /// Each failed attempt is somebody else's success, and each of those takes microseconds.
-const ATTEMPTS: usize = 10_000;
+pub(crate) const ATTEMPTS: usize = 10_000;
 
 /// Replaces a value by what `change` makes of it, however many others do the same; `change` may be
 /// called several times, and none from it leaves everything as it is. Whether all went well.

@@ -1,7 +1,7 @@
 //! What all workers of a process agree on about a space: one value, replaced by compare-and-swap.
 
 use super::names::Names;
-use crate::coherence::{SharedData, update};
+use crate::coherence::{SharedData, numbers, update, value_of};
 
 /// Its numbers; all are 0 in the beginning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,16 +33,12 @@ pub(super) struct Head {
     pub(super) wanted_ms: u64,
 }
 
-/// Bytes of a head.
-const LEN: usize = 11;
 /// Of a list that was begun while nobody knew what comes into being elsewhere.
 pub(super) const UNMEASURED: u64 = u64::MAX;
 
 impl Head {
     fn read(bytes: &[u8]) -> Self {
-        let (numbers, _) = bytes.as_chunks::<8>();
-        let mut numbers = numbers.iter().map(|n| u64::from_le_bytes(*n));
-        let mut next = || numbers.next().unwrap_or_default();
+        let mut next = numbers(bytes);
         Self {
             serial: next(),
             slot: next(),
@@ -59,7 +55,7 @@ impl Head {
     }
 
     fn to_bytes(self) -> Vec<u8> {
-        let numbers: [u64; LEN] = [
+        value_of(&[
             self.serial,
             self.slot,
             self.base,
@@ -71,8 +67,7 @@ impl Head {
             self.incarnation,
             self.heard_ms,
             self.wanted_ms,
-        ];
-        numbers.iter().flat_map(|n| n.to_le_bytes()).collect()
+        ])
     }
 
     /// What is agreed on now.

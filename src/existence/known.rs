@@ -32,14 +32,6 @@ closed_enum! {
     }
 }
 
-impl Verdict {
-    /// Whether it says nothing: every id may go on.
-    #[must_use]
-    pub const fn is_open(self) -> bool {
-        matches!(self, Self::NoList | Self::OldList | Self::Full | Self::Unsynced)
-    }
-}
-
 /// What is known.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
@@ -76,12 +68,12 @@ impl Known {
     pub(super) fn follow(&mut self, shared: &impl SharedData, names: &Names) -> Head {
         let head = Head::get(shared, names);
         self.recent.follow(shared, names, &head);
-        if head.serial == self.serial && self.serial > 0 && head.from > self.from {
-            self.from = head.from;
-            self.recent.forget(self.from);
-        }
         if head.serial == self.serial {
             self.complete_ms = head.complete_ms;
+            if head.from > self.from {
+                self.from = head.from;
+                self.recent.forget(self.from);
+            }
         }
         head
     }
@@ -129,7 +121,7 @@ impl Known {
         head: &Head,
         now_ms: u64,
     ) -> Option<Verdict> {
-        let age_ms = now_ms.saturating_sub(self.complete_ms);
+        let age_ms = self.age_ms(now_ms);
         let silent = silence_ms.is_some_and(|ms| now_ms.saturating_sub(head.heard_ms) > ms);
         if self.filter.is_none() {
             Some(Verdict::NoList)

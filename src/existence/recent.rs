@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 
 use super::head::Head;
 use super::names::Names;
-use crate::coherence::SharedData;
+use crate::coherence::{ATTEMPTS, SharedData};
 
 /// Ids in one value of the log.
 const CHUNK: u64 = 64;
@@ -164,14 +164,9 @@ impl Recent {
             // It holds what is no longer needed.
             None => (Vec::new(), shared.get(&name)?.1),
         };
-        // Somebody wrote it, and did not come to say so: theirs count. After a leap there are some missing.
-        let said = (entries.len() > used).then(|| base + entries.len() as u64);
-        if let Some(next) = said {
-            Head::change(shared, names, |head| {
-                let behind = head.next < next;
-                head.next = head.next.max(next);
-                behind
-            });
+        if entries.len() > used {
+            // Somebody wrote them, and did not come to say so: they count.
+            say(shared, names, base + entries.len() as u64);
             return None;
         }
         entries.resize(used, (0, 0));
@@ -185,12 +180,7 @@ impl Recent {
         if !shared.set(&name, &bytes, token) {
             return None;
         }
-        let next = base + entries.len() as u64;
-        Head::change(shared, names, |head| {
-            let behind = head.next < next;
-            head.next = head.next.max(next);
-            behind
-        });
+        say(shared, names, base + entries.len() as u64);
         Some(room.min(ids.len()))
     }
 
@@ -204,8 +194,14 @@ impl Recent {
     }
 }
 
-/// Each failed attempt is somebody else's success, and each of those takes microseconds.
-const ATTEMPTS: usize = 10_000;
+/// The log reaches up to the place `next`, at least.
+fn say(shared: &impl SharedData, names: &Names, next: u64) {
+    Head::change(shared, names, |head| {
+        let behind = head.next < next;
+        head.next = head.next.max(next);
+        behind
+    });
+}
 
 #[cfg(test)]
 mod tests {

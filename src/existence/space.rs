@@ -258,18 +258,28 @@ impl Space {
         if let Some(proven) = proven
             && self.keeper.holds(shared, &name, (self.token, proven), now_ms)
         {
-            let around = Around {
-                shared,
-                space: &self.policy,
-                fleet: self.fleet.as_ref(),
-                settle_ms: self.settle_ms,
-                now_ms,
-            };
-            self.keeper.tick(&mut self.place, &around);
-            out.extend(self.keeper.take_out());
-            self.tell();
+            out.extend(self.keep(shared, now_ms, Keeper::tick));
         }
         out
+    }
+
+    /// Lets the keeper do something. Returns what to ask next.
+    fn keep<S: SharedData>(
+        &mut self,
+        shared: &S,
+        now_ms: u64,
+        act: impl FnOnce(&mut Keeper, &mut Place, &Around<'_, S>),
+    ) -> Vec<Ask> {
+        let around = Around {
+            shared,
+            space: &self.policy,
+            fleet: self.fleet.as_ref(),
+            settle_ms: self.settle_ms,
+            now_ms,
+        };
+        act(&mut self.keeper, &mut self.place, &around);
+        self.tell();
+        self.keeper.take_out()
     }
 
     /// An answer came. Returns what to ask next.
@@ -290,16 +300,9 @@ impl Space {
             }
             return Vec::new();
         }
-        let around = Around {
-            shared,
-            space: &self.policy,
-            fleet: self.fleet.as_ref(),
-            settle_ms: self.settle_ms,
-            now_ms,
-        };
-        self.keeper.came(&mut self.place, ticket, came, &around);
-        self.tell();
-        self.keeper.take_out()
+        self.keep(shared, now_ms, |keeper, place, around| {
+            keeper.came(place, ticket, came, around);
+        })
     }
 
     /// Reads some of the filter that the process agreed on, if this worker has another one.

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use hashbrown::HashMap;
 
 use super::Module;
-use super::root::Root;
 use super::shared::Shared;
 use crate::engine::News;
 use crate::existence::source::{Ask, Asking, Came};
@@ -61,9 +60,8 @@ impl<H: Host> Module<H> {
     /// Forgets spaces that no filter has any more.
     pub(super) fn leave_spaces(&mut self) {
         let roots = &self.roots;
-        let of = |root: &Root| root.policy.clone();
         self.worker.spaces.retain(|scope, _| {
-            let mut policies = roots.values().filter_map(of);
+            let mut policies = roots.values().filter_map(|root| root.policy.as_ref());
             policies.any(|policy| policy.spaces.iter().any(|space| space.scope == *scope))
         });
     }

@@ -146,13 +146,18 @@ impl Reply {
 
     /// Tells the client that nothing is stored for it, which is all it wanted.
     pub(super) fn only_if_cached(&mut self, host: &impl Host, policy: &Policy) -> HostResult<()> {
-        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
-        let detail = Some(Outcome::OnlyIfCached.as_str());
-        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        self.begin_own(policy, Outcome::OnlyIfCached);
         self.block.clear();
         let own = [(&b"cache-status"[..], &self.status[..])];
         Fields::default().write_with(own.into_iter(), &mut self.block);
         host.respond(504, &self.block, b"")
+    }
+
+    /// Writes the `Cache-Status` of what the cache says itself.
+    fn begin_own(&mut self, policy: &Policy, outcome: Outcome) {
+        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
+        let detail = Some(outcome.as_str());
+        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
     }
 
     /// Answers the stream at hand with what its rule says of the id in this place, which does not exist.
@@ -164,9 +169,7 @@ impl Reply {
         index: usize,
         body: &[u8],
     ) -> HostResult<Option<Stream>> {
-        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
-        let detail = Some(Outcome::Absent.as_str());
-        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        self.begin_own(policy, Outcome::Absent);
         let Some(absent) = rule.exists.get(index).map(|carried| &carried.absent) else {
             return Ok(None);
         };
@@ -183,9 +186,7 @@ impl Reply {
 
     /// Tells the client to come again later: too much is being fetched already.
     pub(super) fn limited(&mut self, host: &impl Host, policy: &Policy) -> HostResult<()> {
-        let told = Forwarded { why: None, ..Forwarded::new(Forward::UriMiss, 0) };
-        let detail = Some(Outcome::Limited.as_str());
-        Forwarded { detail, ..told }.write(self.begin_status(), &policy.cache_name);
+        self.begin_own(policy, Outcome::Limited);
         self.block.clear();
         let mut digits = itoa::Buffer::new();
         let later = digits.format(policy.protection.retry_after_s).as_bytes();

@@ -73,12 +73,11 @@ impl<H: Host> Module<H> {
             },
             Begin::Purge(block) => self.purge(root_id, Fields::new(&block)),
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
-            Begin::Bypass(reason, mut invalidation) => {
-                if ended && let Some(write) = &mut invalidation {
-                    write.request_ended(&mut self.worker);
-                    self.tell_of_ids(root_id);
-                }
+            Begin::Bypass(reason, invalidation) => {
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
+                if ended {
+                    self.request_ended(context);
+                }
                 Action::Continue
             }
             Begin::Miss(exchange) => self.ask((context, root_id), exchange),

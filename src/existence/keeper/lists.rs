@@ -123,9 +123,8 @@ impl Keeper {
         match end {
             Err(failure) => self.failed(failure, around),
             Ok(List::Ids(ids, highest, etags)) => {
-                self.build_ms = around.now_ms;
                 let build = Build::new(ids, around.space.width, begun.at_ms, highest);
-                self.doing = Doing::Building(begun, Box::new(build), etags);
+                self.doing = Doing::Building(begun, Box::new(build), etags, around.now_ms);
             }
             Ok(List::Unchanged) => {
                 self.failures = 0;

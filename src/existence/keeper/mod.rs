@@ -10,7 +10,7 @@ use super::fleet::{self, Keys, Snapshot};
 use super::source::{Ask, Asking, Came, Etags, Failure, Reading};
 use super::space::Place;
 use super::{Assembly, Build, Filter, SourcePolicy, SpacePolicy};
-use crate::coherence::SharedData;
+use crate::coherence::{SharedData, numbers, value_of};
 
 /// Pieces that are asked for, or kept, at the same time.
 const PIECES: usize = 4;
@@ -39,8 +39,8 @@ enum Doing {
     Settling(Begun, u64),
     /// It reads the list.
     Reading(Begun, Box<Reading>),
-    /// It makes a filter of it.
-    Building(Begun, Box<Build>, Etags),
+    /// It makes a filter of it, since that time.
+    Building(Begun, Box<Build>, Etags, u64),
     /// It fetches the fleet's last filter.
     Loading(Snapshot, Option<Box<Assembly>>, usize),
     /// It puts a filter into the memory of the process.
@@ -64,8 +64,8 @@ struct Begun {
 /// What a filter is made of.
 #[derive(Clone, Copy, Debug)]
 enum Made {
-    /// A list that was read here.
-    Here(Begun, u64),
+    /// A list that was read here: the filter's number, and how long it took to be made, in ms.
+    Here(Begun, u64, u64),
     /// The fleet's.
     Fleet(Snapshot),
 }
@@ -82,6 +82,13 @@ enum Errand {
     Piece(u64, usize),
     Stored(u64),
     Committed(u64),
+}
+
+impl Errand {
+    /// Whether it is about the pieces of this filter.
+    const fn moves(self, serial: u64) -> bool {
+        matches!(self, Self::Piece(of, _) | Self::Stored(of) | Self::Committed(of) if of == serial)
+    }
 }
 
 /// What happened that is worth telling.
@@ -129,7 +136,6 @@ pub(super) struct Keeper {
     /// What to send.
     out: Vec<Ask>,
     pub(super) events: Vec<Event>,
-    build_ms: u64,
     random: fastrand::Rng,
 }
 
@@ -169,7 +175,6 @@ impl Keeper {
             quiet: (0, 0),
             out: Vec::new(),
             events: Vec::new(),
-            build_ms: 0,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -184,9 +189,7 @@ impl Keeper {
         now_ms: u64,
     ) -> bool {
         let (bytes, cas) = shared.get(name).unwrap_or_default();
-        let (numbers, _) = bytes.as_chunks::<8>();
-        let mut numbers = numbers.iter().map(|n| u64::from_le_bytes(*n));
-        let mut next = || numbers.next().unwrap_or_default();
+        let mut next = numbers(&bytes);
         let (holder, until_ms, is_proven) = (next(), next(), next() == 1);
         // A clock that was set back does not keep it from others.
         let held = until_ms > now_ms && until_ms - now_ms <= HOLDS_MS && (is_proven || !proven);
@@ -196,11 +199,7 @@ impl Keeper {
             }
             return false;
         }
-        let value: Vec<u8> = [token, now_ms + HOLDS_MS, u64::from(proven)]
-            .iter()
-            .flat_map(|n| n.to_le_bytes())
-            .collect();
-        shared.set(name, &value, cas)
+        shared.set(name, &value_of(&[token, now_ms + HOLDS_MS, u64::from(proven)]), cas)
     }
 
     /// What there is to send.
@@ -244,13 +243,13 @@ impl Keeper {
                 None => self.doing = Doing::Reading(begun, reading),
                 Some(end) => self.is_read(place, begun, end, around),
             },
-            Doing::Building(begun, mut build, etags) => match build.step() {
-                None => self.doing = Doing::Building(begun, build, etags),
+            Doing::Building(begun, mut build, etags, since_ms) => match build.step() {
+                None => self.doing = Doing::Building(begun, build, etags, since_ms),
                 Some(filter) => {
                     self.etags = etags;
-                    self.build_ms = now_ms.saturating_sub(self.build_ms);
-                    let serial = self.serial(*now_ms);
-                    self.doing = Doing::Publishing(Rc::new(filter), Made::Here(begun, serial), 0);
+                    let took_ms = now_ms.saturating_sub(since_ms);
+                    let made = Made::Here(begun, self.serial(*now_ms), took_ms);
+                    self.doing = Doing::Publishing(Rc::new(filter), made, 0);
                 }
             },
             Doing::Publishing(filter, made, next) => {
@@ -273,11 +272,9 @@ impl Keeper {
             Doing::Loading(snapshot, assembly, mut next) => {
                 let all = assembly.as_ref().map_or(1, |assembly| assembly.pieces());
                 let serial = snapshot.serial;
-                let flying =
-                    |errand: &Errand| matches!(errand, Errand::Piece(of, _) if *of == serial);
                 while let Some(fleet) = around.fleet
                     && next < all
-                    && self.in_flight(flying) < PIECES
+                    && self.in_flight(|errand| errand.moves(serial)) < PIECES
                 {
                     let commands = fleet.keys.get_piece(serial, next);
                     self.send(Errand::Piece(serial, next), Asking::Redis(commands), around);
@@ -287,11 +284,10 @@ impl Keeper {
             }
             Doing::Storing(filter, snapshot, mut next) => {
                 let serial = snapshot.serial;
-                let flying = |errand: &Errand| matches!(errand, Errand::Stored(of) | Errand::Committed(of) if *of == serial);
                 let keep_ms = keep_ms(around.space);
                 while let Some(fleet) = around.fleet
                     && next < filter.pieces()
-                    && self.in_flight(flying) < PIECES
+                    && self.in_flight(|errand| errand.moves(serial)) < PIECES
                 {
                     let piece = filter.piece(serial, next);
                     let commands = fleet.keys.set_piece(serial, next, &piece, keep_ms);
@@ -300,7 +296,7 @@ impl Keeper {
                 }
                 if let Some(fleet) = around.fleet
                     && next == filter.pieces()
-                    && self.in_flight(flying) == 0
+                    && self.in_flight(|errand| errand.moves(serial)) == 0
                 {
                     let commands = fleet.keys.commit(&snapshot, keep_ms);
                     self.send(Errand::Committed(serial), Asking::Redis(commands), around);

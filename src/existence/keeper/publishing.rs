@@ -24,7 +24,7 @@ impl Keeper {
         let Around { shared, now_ms, .. } = *around;
         let slot = 1 - Head::get(shared, &place.names).slot.min(1);
         let serial = match made {
-            Made::Here(_, serial) => serial,
+            Made::Here(_, serial, _) => serial,
             Made::Fleet(snapshot) => snapshot.serial,
         };
         for _ in 0..PUBLISHED {
@@ -42,7 +42,7 @@ impl Keeper {
         }
         let head = place.known.follow(shared, &place.names);
         let from = match made {
-            Made::Here(begun, _) => begun.from,
+            Made::Here(begun, ..) => begun.from,
             Made::Fleet(snapshot) => {
                 // What the filter lacks is moved behind all else.
                 let ids = place.known.recent.above(head.from, snapshot.base);
@@ -57,7 +57,7 @@ impl Keeper {
         Head::change(shared, &place.names, |head| {
             is_taken = false;
             head.base = match made {
-                Made::Here(begun, _) => {
+                Made::Here(begun, ..) => {
                     head.begun = 0;
                     begun.base_for(head)
                 }
@@ -77,9 +77,9 @@ impl Keeper {
         place.known.take(Rc::clone(&filter), &head);
         self.failures = 0;
         match made {
-            Made::Here(begun, _) => {
+            Made::Here(begun, _, took_ms) => {
                 let all_ms = now_ms.saturating_sub(begun.at_ms);
-                self.events.push(Event::Built(filter.ids(), all_ms, self.build_ms));
+                self.events.push(Event::Built(filter.ids(), all_ms, took_ms));
                 self.give_back(around);
             }
             Made::Fleet(_) => self.events.push(Event::Loaded(filter.ids())),
