@@ -95,7 +95,7 @@ impl Wrk {
 /// A path of this kind; `name` tells those of the kind apart.
 pub fn path(paths: Paths, name: &str) -> String {
     match paths {
-        Paths::One => "/k/one".into(),
+        Paths::One => "/k/1".into(),
         Paths::Known => format!("/k/{name}"),
         Paths::Unique => format!("/u/{name}"),
     }

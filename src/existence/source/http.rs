@@ -1,12 +1,17 @@
 //! A list that the API gives, page by page.
+//!
+//! While numbered pages are read a row may move to a page that was read already, because one before it goes; and if
+//! another one comes at the end the total stays the same. So all pages are read twice. If each has the same ids both
+//! times, the list was just that when the second reading began.
 
 use super::super::{HttpSource, Paging};
 use super::page::{Page, request};
 use super::tally::{Count, MOST_PAGES, Tally};
 use super::{Ask, Asking, Came, Etags, Failure, Stage};
+use crate::http::fields::Fields;
 use crate::http::response::status;
 
-/// Pages whose `ETag`s are kept, at most.
+/// Pages whose `ETag`s are kept: the first so many.
 const MOST_ETAGS: usize = 4096;
 
 /// Which pages have been asked for, and what they said.
@@ -23,8 +28,10 @@ pub(super) struct Http {
     answered: usize,
     first: Option<First>,
     cursor: Option<String>,
-    /// Of each page; empty where it has none.
-    etags: Vec<Vec<u8>>,
+    /// What came of each page.
+    read: Vec<Read>,
+    /// Whether all pages have come, and come once more.
+    is_again: bool,
 }
 
 #[derive(Debug)]
@@ -34,12 +41,18 @@ struct Flight {
     page: Option<usize>,
 }
 
+#[derive(Clone, Debug, Default)]
+struct Read {
+    digest: u64,
+    /// Empty if it has none.
+    etag: Vec<u8>,
+}
+
 /// What the first page said: the others must agree.
 #[derive(Debug)]
 struct First {
     total: Option<usize>,
     ids: usize,
-    digest: u64,
     /// How many pages there are, as far as that is known.
     pages: usize,
 }
@@ -58,7 +71,8 @@ impl Http {
             answered: 0,
             first: None,
             cursor: None,
-            etags: Vec::new(),
+            read: Vec::new(),
+            is_again: false,
         }
     }
 
@@ -73,18 +87,16 @@ impl Http {
         let value = match &source.paging {
             Paging::One => None,
             Paging::Numbers { parameter, first } => {
-                // Behind the last one comes the first once more.
-                let is_again = self.first.as_ref().is_some_and(|first| first.pages == page);
-                let number = first.saturating_add(if is_again { 0 } else { page as u64 });
-                Some((&**parameter, number.to_string()))
+                Some((&**parameter, first.saturating_add(page as u64).to_string()))
             }
             Paging::Cursor { parameter, .. } => {
                 self.cursor.clone().map(|cursor| (&**parameter, cursor))
             }
         };
         let value = value.as_ref().map(|(parameter, value)| (*parameter, &**value));
-        let etag = self.known.get(page).map(|etag| &**etag);
-        Some(Ask { ticket, what: Asking::Http(request(source, value, etag)) })
+        let read = self.read.get(page).filter(|_| self.is_again).map(|read| &read.etag);
+        let etag = read.or(self.known.get(page)).filter(|etag| !etag.is_empty());
+        Some(Ask { ticket, what: Asking::Http(request(source, value, etag.map(|etag| &**etag))) })
     }
 
     /// The next stage, if it is at its end.
@@ -117,9 +129,33 @@ impl Http {
                 _ => return Err(Failure::Status),
             }
         }
-        let page = Page::read(source, most, tally, fields, body)?;
-        let is_last = self.take(source, index, page, tally.len())?;
+        let is_last = if self.is_again {
+            self.compare(source, most, index, (fields, body))?
+        } else {
+            let page = Page::read(source, most, Some(tally), fields, body)?;
+            self.take(source, index, page, tally.len())?
+        };
         Ok(if is_last { Some(Stage::Count(self.count(source, most, tally)?)) } else { None })
+    }
+
+    /// Compares a page with what it was the first time; whether it was the last.
+    fn compare(
+        &mut self,
+        source: &HttpSource,
+        most: usize,
+        index: usize,
+        (fields, body): (Fields<'_>, &[u8]),
+    ) -> Result<bool, Failure> {
+        let read = self.read.get(index).ok_or(Failure::Malformed)?;
+        if status(fields) != 304 || read.etag.is_empty() {
+            let page = Page::read(source, most, None, fields, body)?;
+            let total = self.first.as_ref().and_then(|first| first.total);
+            if page.total != total || page.digest != read.digest {
+                return Err(Failure::Changed);
+            }
+        }
+        self.answered += 1;
+        Ok(self.answered == self.may)
     }
 
     /// Asks for all, without conditions.
@@ -138,16 +174,16 @@ impl Http {
         read: usize,
     ) -> Result<bool, Failure> {
         self.answered += 1;
-        let Page { total, ids, digest, next, etag } = page;
+        let Page { total, ids, digest, next, mut etag } = page;
+        etag.truncate(if index < MOST_ETAGS { etag.len() } else { 0 });
         let is_first = self.first.is_none();
-        let first = self.first.get_or_insert(First { total, ids, digest, pages: 1 });
+        let first = self.first.get_or_insert(First { total, ids, pages: 1 });
         if total != first.total {
             return Err(Failure::Changed);
         }
-        let is_again = index == first.pages;
-        if !is_again && index < MOST_ETAGS {
-            self.etags.resize(self.etags.len().max(index + 1), Vec::new());
-            self.etags.get_mut(index).into_iter().for_each(|place| place.clone_from(&etag));
+        self.read.resize(self.read.len().max(index + 1), Read::default());
+        if let Some(place) = self.read.get_mut(index) {
+            *place = Read { digest, etag };
         }
         match &source.paging {
             Paging::One => Ok(true),
@@ -158,14 +194,6 @@ impl Http {
                 first.pages += 1;
                 self.may = first.pages;
                 Ok(false)
-            }
-            // Another one: rows have moved.
-            Paging::Numbers { .. } if is_again => {
-                if digest == first.digest {
-                    Ok(true)
-                } else {
-                    Err(Failure::Changed)
-                }
             }
             Paging::Numbers { .. } => {
                 let total = total.ok_or(Failure::Malformed)?;
@@ -180,8 +208,8 @@ impl Http {
                 if ids < first.ids && index + 1 < first.pages {
                     return Err(Failure::Incomplete);
                 }
-                if self.answered == first.pages {
-                    self.may = first.pages + 1;
+                if self.answered == first.pages && first.pages > 1 {
+                    (self.asked, self.answered, self.is_again) = (0, 0, true);
                 }
                 Ok(first.pages == 1)
             }
@@ -197,9 +225,8 @@ impl Http {
         }
         let mut count = Count::new(total.unwrap_or(0), Failure::Incomplete, most);
         let is_of_use = pages == 1 || matches!(source.paging, Paging::Numbers { .. });
-        let have_all = self.etags.len() == pages && self.etags.iter().all(|tag| !tag.is_empty());
-        if is_of_use && have_all {
-            count.etags = Etags(std::mem::take(&mut self.etags));
+        if is_of_use && self.read.iter().all(|read| !read.etag.is_empty()) {
+            count.etags = Etags(self.read.drain(..).map(|read| read.etag).collect());
         }
         Ok(count)
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use super::super::{HttpSource, Paging};
+use super::super::{HttpSource, Paging, hash};
 use super::Failure;
 use super::tally::Tally;
 use crate::coherence::{Pointer, canonical_json};
@@ -32,11 +32,11 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Reads a response; its ids go to `tally`.
+    /// Reads a response; its ids go to `tally`, if it is not read for the second time.
     pub(super) fn read(
         source: &HttpSource,
         most: usize,
-        tally: &mut Tally,
+        mut tally: Option<&mut Tally>,
         fields: Fields<'_>,
         body: &[u8],
     ) -> Result<Self, Failure> {
@@ -53,13 +53,19 @@ impl Page {
         if total.is_none() && !source.ids.leads(&document) {
             return Err(Failure::Malformed);
         }
-        tally.page(most)?;
+        if let Some(tally) = tally.as_mut() {
+            tally.page(most)?;
+        }
         let (mut ids, mut digest) = (0, 0_u64);
         let are_all = source.ids.visit(&document, &mut |value| {
             let id = canonical_json(value).filter(|id| !id.is_empty());
             let Some(id) = id else { return false };
             ids += 1;
-            digest = digest.wrapping_add(tally.add(&id));
+            let hash = match tally.as_mut() {
+                Some(tally) => tally.add(&id),
+                None => hash(id.as_bytes()),
+            };
+            digest = digest.wrapping_add(hash);
             true
         });
         if !are_all {
