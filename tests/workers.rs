@@ -1,5 +1,8 @@
 //! Two workers: each has its own store, both share their process's and L2.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::scene::{echo_routes, no_routes};
@@ -68,6 +71,23 @@ fn variants_and_other_forms_are_shared_too() {
         let answer = client.request("GET", "/a", &fields, b"");
         assert_eq!((answer.status, answer.body.as_slice()), (status, body.as_bytes()));
         assert_eq!(answer.cache_status().contains("detail=shared"), more.is_some(), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_worker_alone_shares_what_it_does_not_keep() {
+    let scene = Scene::new("workers-alone");
+    let script = Script::start(|_| reply(200, &[("cache-control", "max-age=60")], "some"));
+    let no_l1 = |config: &mut Value| config["l1"] = json!({"budget": "0B"});
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let envoy = builder.config(no_l1).workers(1).start(&scene);
+    let mut client = envoy.client();
+    // It takes a second until a worker knows that it is alone.
+    for n in 0..25 {
+        let path = format!("/{n}");
+        client.get(&path);
+        assert!(client.get(&path).cache_status().contains("detail=shared"), "{n}");
+        sleep(Duration::from_millis(100));
     }
 }
 

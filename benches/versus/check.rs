@@ -39,6 +39,15 @@ pub fn answers(stage: &Stage, case: &Case) {
     }
 }
 
+/// Waits until ids that do not exist are refused. Each time another one: what passed may be stored.
+pub fn refusing(envoy: &Envoy) {
+    let mut client = Client::new(crate::envoy::port(envoy, "reject"));
+    let mut absent = (1..).step_by(2).map(|id| client.get(&format!("/k/{}", 1_000 + id)));
+    eventually("ids that do not exist to be refused", || {
+        absent.next().filter(|answer| answer.cache_status().contains("detail=absent"))
+    });
+}
+
 fn right(case: &Case, response: &Response) {
     assert_eq!(response.status, 200, "{}", case.name);
     assert_eq!(response.field("content-type"), Some("application/json"), "{}", case.name);

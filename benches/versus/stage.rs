@@ -44,6 +44,7 @@ impl Stage {
         let lists = Lists::start(envoy::IDS, 10_000);
         let envoy = envoy::start(&scene, origin.port, redis.port, lists.script.port);
         pin(envoy.process.pid(), TESTED);
+        check::refusing(&envoy);
         let needed = |server| cases.iter().any(|case| case.server == server);
         let mut stage = Self {
             before: BTreeMap::new(),

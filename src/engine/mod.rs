@@ -119,8 +119,9 @@ impl From<KeyRefusal> for Bypass {
 
 /// Puts an entry into L1, and offers it to the other workers.
 fn keep(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    // A worker alone waits for who asks for it again: then it is worth something to the next VM.
-    if policy.tier.is_some() && !worker.is_alone && is_of_now(policy, worker) && entry.offer() {
+    // A worker alone that has it waits for who asks for it again: then it is worth something to the next VM.
+    let waits = worker.is_alone && is_for_l1(policy, entry);
+    if policy.tier.is_some() && !waits && is_of_now(policy, worker) && entry.offer() {
         worker.shares.push(Rc::clone(entry));
     }
     keep_here(policy, entry, worker);
@@ -132,10 +133,13 @@ fn is_of_now(policy: &Policy, worker: &Worker) -> bool {
     worker.tagging.is_none_or(|tagging| tagging == policy.tagging)
 }
 
+fn is_for_l1(policy: &Policy, entry: &Entry) -> bool {
+    policy.l1_budget > 0 && entry.content_len() <= policy.l1_max_entry
+}
+
 /// Puts an entry into the worker's store, if it is for it.
 fn keep_here(policy: &Policy, entry: &Rc<Entry>, worker: &mut Worker) {
-    let is_for_it = policy.l1_budget > 0 && entry.content_len() <= policy.l1_max_entry;
-    if !is_for_it || !is_of_now(policy, worker) {
+    if !is_for_l1(policy, entry) || !is_of_now(policy, worker) {
         // What it replaces is not the answer any more.
         worker.l1.remove(entry.key().as_bytes());
         return;
