@@ -49,8 +49,7 @@ fn listeners(example: &Value, modules: &Path, lists: u16) -> Value {
     let hour = json!([{"path": "/{*rest}", "ttl": "3600s"}]);
     let l1 = json!({"budget": "64MiB", "max_entry": "1MiB"});
     let off = json!({"budget": "0B"});
-    let mut spaces = Lists::space("lists", IDS, 16);
-    spaces["many"]["pattern"] = "[0-9]{1,9}|one".into();
+    let spaces = Lists::space("lists", IDS, 16);
     let mut all = vec![
         redis,
         listener(&public, "direct_response", Some(answer()), &json!([])),

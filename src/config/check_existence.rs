@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use regex_lite::Regex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::check::{Check, is_token};
@@ -12,7 +11,7 @@ use super::schema::{
 use super::units::Millis;
 use crate::coherence::{Gap, Pointer, canonical};
 use crate::existence::{
-    Absent, Carried, Created, FieldPairs, HttpSource, Paging, RedisSource, SourcePolicy,
+    Absent, Carried, Created, FieldPairs, HttpSource, Paging, Pattern, RedisSource, SourcePolicy,
     SpacePolicy, Width,
 };
 
@@ -74,13 +73,13 @@ impl Check<'_> {
         }
     }
 
-    fn pattern(&mut self, path: &str, text: &str) -> Option<Regex> {
+    fn pattern(&mut self, path: &str, text: &str) -> Option<Pattern> {
         if text.is_empty() {
             self.missing(path, "a regular expression: [0-9]+");
         }
-        let pattern = Regex::new(&format!("^(?:{text})$"));
+        let pattern = Pattern::parse(text);
         if let Err(error) = &pattern {
-            self.fail(path, &format!("{text:?} is no regular expression: {error}"));
+            self.fail(path, &format!("{text:?} is no pattern: it {error}"));
         }
         pattern.ok()
     }

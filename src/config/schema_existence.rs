@@ -11,7 +11,8 @@ use super::units::Millis;
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Space {
-    /// Regular expression for the whole of a well-formed id; what is none passes. Required.
+    /// Regular expression for the whole of a well-formed id, with characters, classes, groups, `|` and repetitions; what
+    /// does not match passes. Required.
     pub pattern: String,
     /// Where the list comes from. Required.
     pub source: Source,

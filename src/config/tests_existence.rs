@@ -127,7 +127,7 @@ fn every_error_is_told_with_its_path() {
         ("spaces.empty.pattern", "is required"),
         ("spaces.empty.source", "must be one of http, redis, ids"),
         ("spaces.event.width", "8 or 16"),
-        ("spaces.event.pattern", "is no regular expression"),
+        ("spaces.event.pattern", "is no pattern: it has a class without its end"),
         ("spaces.event.max_ids", "between 1 and 20000000"),
         ("spaces.event.grace", "between 100 and 4000 (ms)"),
         ("spaces.event.ahead", "is for spaces that are monotonic"),

@@ -75,17 +75,26 @@ impl Head {
         shared.get(&names.head()).map_or_else(Self::default, |(bytes, _)| Self::read(&bytes))
     }
 
-    /// Changes what is agreed on; `change` may be called several times, and false from it leaves everything as it is.
-    /// Whether all went well.
+    /// Changes what is agreed on, and rings for all to see it; `change` may be called several times, and false from it
+    /// leaves everything as it is. Whether all went well.
     pub(super) fn change(
         shared: &impl SharedData,
         names: &Names,
         mut change: impl FnMut(&mut Self) -> bool,
     ) -> bool {
-        update(shared, &names.head(), |bytes| {
-            let mut head = Self::read(bytes);
-            change(&mut head).then(|| head.to_bytes())
-        })
+        let mut is_news = false;
+        let done = update(shared, &names.head(), |bytes| {
+            let before = Self::read(bytes);
+            let mut head = before;
+            let changed = change(&mut head);
+            // That Redis spoke is no news: everybody sees it at the next tick.
+            is_news = changed && head != Self { heard_ms: head.heard_ms, ..before };
+            changed.then(|| head.to_bytes())
+        });
+        if is_news {
+            shared.ring();
+        }
+        done
     }
 
     /// Makes what is not there yet. The host's main thread does so before any worker: nobody else creates at the same

@@ -41,11 +41,22 @@ pub(super) struct Known {
     complete_ms: u64,
     from: u64,
     pub(super) recent: Recent,
+    /// What the process agreed on when it was last looked at, and how often the bell had been rung by then.
+    head: Head,
+    bell: Option<u64>,
 }
 
 impl Known {
     pub(super) fn new(recent: usize) -> Self {
-        Self { filter: None, serial: 0, complete_ms: 0, from: 0, recent: Recent::new(recent) }
+        Self {
+            filter: None,
+            serial: 0,
+            complete_ms: 0,
+            from: 0,
+            recent: Recent::new(recent),
+            head: Head::default(),
+            bell: None,
+        }
     }
 
     pub(super) const fn filter(&self) -> Option<&Rc<Filter>> {
@@ -66,7 +77,10 @@ impl Known {
 
     /// Sees what the process agrees on.
     pub(super) fn follow(&mut self, shared: &impl SharedData, names: &Names) -> Head {
+        // What is rung from here on is seen the next time.
+        self.bell = shared.bell();
         let head = Head::get(shared, names);
+        self.head = head;
         self.recent.follow(shared, names, &head);
         if head.serial == self.serial {
             self.complete_ms = head.complete_ms;
@@ -76,6 +90,12 @@ impl Known {
             }
         }
         head
+    }
+
+    /// As [`Self::follow`], but for when Redis last spoke; costs next to nothing if the bell was not rung.
+    fn listen(&mut self, shared: &impl SharedData, names: &Names) -> Head {
+        let bell = shared.bell();
+        if bell.is_some() && bell == self.bell { self.head } else { self.follow(shared, names) }
     }
 
     /// Whether a request for an id may go on. Where others may bring ids into being that only Redis tells of that may
@@ -92,7 +112,7 @@ impl Known {
         if filter.contains(hash) {
             return Verdict::Listed;
         }
-        let head = self.follow(shared, names);
+        let head = self.listen(shared, names);
         if self.recent.contains(hash, self.from) {
             return Verdict::Recent;
         }

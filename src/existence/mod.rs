@@ -11,6 +11,7 @@ mod ids;
 mod keeper;
 mod known;
 mod names;
+mod pattern;
 mod policy;
 mod recent;
 mod shard;
@@ -21,6 +22,7 @@ pub use absent::Absent;
 pub use filter::{Assembly, Build, DecodeError, Filter};
 pub use ids::{Ids, hash};
 pub use known::Verdict;
+pub use pattern::Pattern;
 pub use policy::{
     Carried, Created, FieldPairs, HttpSource, Paging, RedisSource, SourcePolicy, SpacePolicy,
 };

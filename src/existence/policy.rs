@@ -2,9 +2,7 @@
 
 use std::rc::Rc;
 
-use regex_lite::Regex;
-
-use super::Width;
+use super::{Pattern, Width};
 use crate::coherence::{Gap, Pointer};
 
 /// A set of ids of which it is known which exist.
@@ -15,7 +13,7 @@ pub struct SpacePolicy {
     /// Tells it from every other one: made of its name, its source, the width of its filter, and L2's scope.
     pub scope: u64,
     /// The whole of a well-formed id; what is none may go on. None if nothing is one.
-    pub pattern: Option<Regex>,
+    pub pattern: Option<Pattern>,
     /// Bits of the filter's fingerprints.
     pub width: Width,
     /// The most ids of a list.

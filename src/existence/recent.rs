@@ -144,6 +144,10 @@ impl Recent {
         let mut rest: Vec<_> = ids.iter().filter(is_new).copied().collect();
         for _ in 0..ATTEMPTS {
             if rest.is_empty() {
+                // Who added them may not have rung yet.
+                if !ids.is_empty() {
+                    shared.ring();
+                }
                 return true;
             }
             let Some(added) = self.append(shared, names, &rest) else { continue };

@@ -181,8 +181,9 @@ impl Space {
         now_ms: u64,
     ) -> Option<(Verdict, u64)> {
         let pattern = self.policy.pattern.as_ref()?;
-        let text = std::str::from_utf8(id).ok().filter(|id| pattern.is_match(id))?;
-        let text = crate::coherence::canonical(text.as_bytes());
+        let is_text = std::str::from_utf8(id).is_ok();
+        let id = Some(id).filter(|id| is_text && pattern.is_match(id))?;
+        let text = crate::coherence::canonical(id);
         let silence_ms = self.silence_ms();
         let Place { names, known } = &mut self.place;
         let of = (&*self.policy, silence_ms);

@@ -29,8 +29,8 @@ impl<H: Host> Module<H> {
             return Action::Continue;
         }
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
-        self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
         let shared = Shared::new(&self.host, self.bell);
+        self.worker.generations.refresh(&shared);
         // Asked for once at most: each time is a call of the host.
         let clock = OnceCell::new();
         let now_ms = || *clock.get_or_init(|| self.host.now_ms());

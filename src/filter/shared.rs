@@ -1,5 +1,7 @@
 //! The host's shared data and its metrics, as the core wants them.
 
+use std::cell::Cell;
+
 use crate::coherence::SharedData;
 use crate::host::{Host, MetricKind};
 
@@ -8,11 +10,13 @@ use crate::host::{Host, MetricKind};
 pub(super) struct Shared<'a, H> {
     host: &'a H,
     bell: Option<u32>,
+    /// What the bell said when it was last asked: within one callback that is all there is to know.
+    rung: Cell<Option<u64>>,
 }
 
 impl<'a, H: Host> Shared<'a, H> {
     pub(super) const fn new(host: &'a H, bell: Option<u32>) -> Self {
-        Self { host, bell }
+        Self { host, bell, rung: Cell::new(None) }
     }
 
     /// The number of the gauge that is the bell. Counters can be set back by whoever may use Envoy's admin
@@ -32,13 +36,17 @@ impl<H: Host> SharedData for Shared<'_, H> {
     }
 
     fn bell(&self) -> Option<u64> {
-        self.host.metric(self.bell?).ok()
+        if self.rung.get().is_none() {
+            self.rung.set(self.host.metric(self.bell?).ok());
+        }
+        self.rung.get()
     }
 
     fn ring(&self) {
         if let Some(bell) = self.bell {
             // Without a bell everything is read anew at every look.
             let _ = self.host.add_metric(bell, 1);
+            self.rung.set(None);
         }
     }
 }

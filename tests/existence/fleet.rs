@@ -1,13 +1,13 @@
 //! Two instances of two workers each, an origin, and Redis.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use tiercel::coherence::{Pointer, SharedData};
 use tiercel::existence::source::{Ask, Asking, Came};
 use tiercel::existence::{
-    Count, HttpSource, Paging, SourcePolicy, Space, SpacePolicy, Verdict, Width, hash,
+    Count, HttpSource, Paging, Pattern, SourcePolicy, Space, SpacePolicy, Verdict, Width, hash,
 };
 use tiercel::http::fields::{Fields, FieldsBuf};
 
@@ -23,15 +23,18 @@ type Values = HashMap<Vec<u8>, (Vec<u8>, u32)>;
 
 /// Memory of a process.
 #[derive(Clone, Default)]
-struct Memory(Rc<RefCell<Values>>);
+struct Memory {
+    values: Rc<RefCell<Values>>,
+    bell: Rc<Cell<u64>>,
+}
 
 impl SharedData for Memory {
     fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.0.borrow().get(name).cloned()
+        self.values.borrow().get(name).cloned()
     }
 
     fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
-        let mut values = self.0.borrow_mut();
+        let mut values = self.values.borrow_mut();
         let known = values.get(name).map_or(0, |(_, token)| *token);
         let free = token == 0 || token == known;
         if free {
@@ -41,10 +44,12 @@ impl SharedData for Memory {
     }
 
     fn bell(&self) -> Option<u64> {
-        None
+        Some(self.bell.get())
     }
 
-    fn ring(&self) {}
+    fn ring(&self) {
+        self.bell.set(self.bell.get() + 1);
+    }
 }
 
 /// Something that a worker asked: when it is answered, and with the list as it was then.
@@ -88,7 +93,7 @@ fn policy() -> SpacePolicy {
     SpacePolicy {
         name: "thing".into(),
         scope: 7,
-        pattern: Some(regex_lite::Regex::new("^[0-9]+$").unwrap()),
+        pattern: Some(Pattern::parse("[0-9]+").unwrap()),
         width: Width::Sixteen,
         max_ids: 100_000,
         max_age_ms: 3_600_000,

@@ -13,6 +13,7 @@ use redis_protocol::resp2::decode::decode as other_decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tiercel::coherence::{Stamp, Tag};
 use tiercel::entry::{self, Entry, Meta};
+use tiercel::existence::Pattern;
 use tiercel::http::cache_control::{CacheControl, FieldNames};
 use tiercel::http::conditional::{Conditions, not_modified_fields};
 use tiercel::http::etag::{self, EntityTag};
@@ -202,6 +203,19 @@ fn print(parsed: &CacheControl) -> Vec<u8> {
 
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn patterns_agree_with_another_engine(
+        pattern in "[abc.|()?*+0-2-]{0,8}|([ab]|\\[\\^?[a-c-]{1,3}\\]|\\([ab|]{0,3}\\))(\\{[0-3],?[0-3]?\\}|[?*+]?[ab|]?){1,4}|\\PC{0,6}",
+        ids in vec("[abc01-]{0,8}|\\PC{0,3}", 1..8),
+    ) {
+        let other = regex_lite::Regex::new(&format!("^(?:{pattern})$"));
+        if let (Ok(one), Ok(other)) = (Pattern::parse(&pattern), other) {
+            for id in ids.iter().filter(|id| id.is_ascii()) {
+                prop_assert_eq!(one.is_match(id.as_bytes()), other.is_match(id), "{} {}", pattern, id);
+            }
+        }
+    }
 
     #[test]
     fn replies_agree_with_another_parser(bytes in almost_resp()) {

@@ -165,7 +165,7 @@ impl Reading {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Width;
+    use super::super::{Pattern, Width};
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -174,7 +174,7 @@ mod tests {
         SpacePolicy {
             name: "events".into(),
             scope: 1,
-            pattern: Some(regex_lite::Regex::new("^[0-9]+$").unwrap()),
+            pattern: Some(Pattern::parse("[0-9]+").unwrap()),
             width: Width::Eight,
             max_ids,
             max_age_ms: 3,
