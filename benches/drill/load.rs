@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::harness::{Client, Envoy};
 
@@ -75,4 +76,15 @@ impl Drop for Running<'_> {
 #[allow(clippy::cast_precision_loss)] // far below 2^52
 pub fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
+}
+
+/// The latency that so many percent do not exceed.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+pub fn at(sorted: &[Duration], percent: f64) -> Duration {
+    let place = (sorted.len() as f64 * percent / 100.0).ceil() as usize;
+    sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+pub fn millis(latency: Duration) -> f64 {
+    latency.as_secs_f64() * 1_000.0
 }

@@ -15,6 +15,7 @@ mod harness;
 mod coherence;
 mod hot;
 mod ids;
+mod ids_fleet;
 #[path = "../lists.rs"]
 mod lists;
 mod load;
@@ -34,7 +35,7 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 19] = [
+const DRILLS: [Drill; 21] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
@@ -49,6 +50,8 @@ const DRILLS: [Drill; 19] = [
     ("ids", ids::million),
     ("ids_pauses", ids::pauses),
     ("ids_ten_million", ids::ten_million),
+    ("ids_restart", ids_fleet::restart),
+    ("ids_created", ids_fleet::created),
     ("coherence_control", coherence::control),
     ("coherence_one_worker", coherence::one_worker),
     ("coherence", coherence::stress),

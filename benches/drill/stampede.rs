@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::scene::echo_routes;
 use crate::harness::{Client, Envoy, Origin, Redis, Scene, eventually};
+use crate::load::{at, millis};
 use crate::report::Report;
 
 /// How long the origin takes.
@@ -43,7 +44,7 @@ pub fn collapse(report: &mut Report) {
     figures(report, &crowd);
     report.check("one request for a thousand", asked == 1 && crowd.bodies == 1);
     report.check("no request failed", crowd.failed == 0);
-    report.check("p99 under 400 ms", at(&crowd.latencies, 99) < Duration::from_millis(400));
+    report.check("p99 under 400 ms", at(&crowd.latencies, 99.0) < Duration::from_millis(400));
 
     let before = origin.total();
     let crowd = ask(&envoy, EACH * KEYS, |n| format!("/echo/key{}?delay_ms={ORIGIN_MS}", n % KEYS));
@@ -65,7 +66,7 @@ pub fn collapse(report: &mut Report) {
             drop(first);
             let others = others.join().expect("clients");
             failed += others.failed;
-            longest = longest.max(at(&others.latencies, 100));
+            longest = longest.max(at(&others.latencies, 100.0));
         });
     }
     report.figure("leaders_that_left", LEADERS);
@@ -143,7 +144,7 @@ pub fn unshared(report: &mut Report) {
             let path = format!("/echo/own?delay_ms={UNSHARED_MS}&header=cache-control:no-store");
             let crowd = loops(envoy, UNSHARED, &path, Duration::from_secs(2));
             failed += crowd.failed;
-            medians.push((at(&crowd.latencies, 50), at(&crowd.latencies, 99)));
+            medians.push((at(&crowd.latencies, 50.0), at(&crowd.latencies, 99.0)));
         }
     }
     let median = |all: &[(Duration, Duration)], of: fn(&(Duration, Duration)) -> Duration| {
@@ -227,17 +228,7 @@ fn loops(envoy: &Envoy, count: usize, path: &str, lasts: Duration) -> Crowd {
 
 fn figures(report: &mut Report, crowd: &Crowd) {
     report.figure("failed", crowd.failed);
-    for percent in [50, 99, 100] {
-        report.figure(&format!("p{percent}_ms"), millis(at(&crowd.latencies, percent)));
+    for percent in [50, 99, 100_u8] {
+        report.figure(&format!("p{percent}_ms"), millis(at(&crowd.latencies, f64::from(percent))));
     }
-}
-
-/// The latency that so many percent do not exceed.
-fn at(sorted: &[Duration], percent: usize) -> Duration {
-    let place = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-    sorted.get(place).copied().unwrap_or_default()
-}
-
-fn millis(latency: Duration) -> f64 {
-    latency.as_secs_f64() * 1_000.0
 }

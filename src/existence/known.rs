@@ -169,3 +169,81 @@ impl Known {
         self.recent.len(self.from)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::super::source::tests::space;
+    use super::super::{Build, Ids, SourcePolicy, Width};
+    use super::*;
+    use crate::coherence::Memory;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    /// Counts how often something is read.
+    #[derive(Default)]
+    struct Counted(Memory, Cell<u32>);
+
+    impl SharedData for Counted {
+        fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
+            self.1.set(self.1.get() + 1);
+            self.0.get(name)
+        }
+
+        fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
+            self.0.set(name, value, token)
+        }
+
+        fn bell(&self) -> Option<u64> {
+            self.0.bell()
+        }
+
+        fn ring(&self) {
+            self.0.ring();
+        }
+    }
+
+    fn knows(ids: &[&str]) -> Known {
+        let mut all = Ids::default();
+        ids.iter().for_each(|id| all.add(hash(id.as_bytes())));
+        let mut build = Build::new(all, Width::Eight, 0, 70);
+        let filter = (0..10).find_map(|_| build.step());
+        let mut known = Known::new(100);
+        known.take(Rc::new(filter.unwrap()), &Head::default());
+        known
+    }
+
+    #[test]
+    fn what_the_process_agrees_on_is_read_again_when_the_bell_was_rung() {
+        let (shared, names) = (Counted::default(), Names::new(7));
+        let space = space(SourcePolicy::Static(Rc::from([])), 10);
+        Head::open(&shared, &names);
+        let (mut one, mut other) = (knows(&["1"]), knows(&["1"]));
+        other.recent.open(&shared, &names);
+        let of = (&space, None);
+        let mut asks = |id| one.verdict((&shared, &names), id, of, 0);
+        assert_eq!(
+            (asks("1"), asks("2"), asks("3")),
+            (Verdict::Listed, Verdict::Absent, Verdict::Absent)
+        );
+        shared.1.set(0);
+        assert_eq!((asks("2"), asks("3"), shared.1.get()), (Verdict::Absent, Verdict::Absent, 0));
+        let adds = |known: &mut Known| known.recent.add(&shared, &names, &[(hash(b"2"), 0)], false);
+        assert!(adds(&mut other));
+        assert_eq!((asks("2"), asks("3")), (Verdict::Recent, Verdict::Absent));
+        // Who finds an id there already rings, too: whoever added it may not have come to do so yet.
+        let bell = shared.bell();
+        assert!(adds(&mut other) && shared.bell() != bell);
+        // That Redis spoke is no news; a change is.
+        let heard = |now_ms, wanted_ms| {
+            Head::change(&shared, &names, |head| {
+                (head.heard_ms, head.wanted_ms) = (now_ms, wanted_ms);
+                true
+            })
+        };
+        let bell = shared.bell();
+        assert!(heard(5, 0) && shared.bell() == bell);
+        assert!(heard(6, 1) && shared.bell() != bell);
+    }
+}

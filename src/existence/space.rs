@@ -113,6 +113,8 @@ pub struct Space {
     /// What was last said of why every id may go on.
     said: Option<Verdict>,
     build_ms: u64,
+    /// What was last told of what it is at.
+    told: Standing,
 }
 
 impl Space {
@@ -147,6 +149,7 @@ impl Space {
             lines: Vec::new(),
             said: None,
             build_ms: 0,
+            told: Standing::default(),
         }
     }
 
@@ -382,8 +385,9 @@ impl Space {
         }
     }
 
-    /// What it is at; says so once when requests begin, or cease, to go on whatever their ids.
-    pub fn standing(&mut self, shared: &impl SharedData, now_ms: u64) -> Standing {
+    /// What has changed of what it is at, with the names of the metrics; says so once when requests begin, or cease, to
+    /// go on whatever their ids.
+    pub fn standing(&mut self, shared: &impl SharedData, now_ms: u64) -> Vec<(&'static str, u64)> {
         let silence_ms = self.silence_ms();
         let Place { names, known } = &mut self.place;
         let head = known.follow(shared, names);
@@ -401,14 +405,17 @@ impl Space {
         }
         let known = &self.place.known;
         let filter = known.filter();
-        Standing {
+        let standing = Standing {
             ids: filter.map_or(0, |filter| filter.ids()),
             recent: known.recent(),
             bytes: filter.map_or(0, |filter| filter.size() as u64),
             age_s: known.age_ms(now_ms) / 1_000,
             open,
             build_ms: self.build_ms,
-        }
+        };
+        let before = std::mem::replace(&mut self.told, standing).values();
+        let changed = standing.values().into_iter().zip(before).filter(|(now, then)| now != then);
+        changed.map(|(now, _)| now).collect()
     }
 
     /// What was counted since this was last asked, verdicts included, each with its name.

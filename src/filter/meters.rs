@@ -69,7 +69,7 @@ impl Meters {
         host: &impl Host,
         space: &str,
         counts: &[(&'static str, u64)],
-        standing: &Standing,
+        standing: &[(&'static str, u64)],
     ) {
         let metric = |name: &str| self.of_spaces.get(&format!("{name}.space.{space}"));
         for (event, count) in counts {
@@ -77,10 +77,10 @@ impl Meters {
                 let _ = host.add_metric(*metric, i64::try_from(*count).unwrap_or(i64::MAX));
             }
         }
-        // What all workers agree on: each says the same.
-        for (name, value) in standing.values() {
+        // What all workers agree on: each says the same, sooner or later.
+        for (name, value) in standing {
             if let Some(metric) = metric(name) {
-                let _ = host.record_metric(*metric, value);
+                let _ = host.record_metric(*metric, *value);
             }
         }
     }

@@ -119,25 +119,21 @@ fn write(steps: &mut Vec<Step>, node: &Node, next: usize) -> Result<usize, Strin
                 Ok(steps.len() - 1)
             })
         }
-        Node::Repeat(node, least, most) => {
-            let mut start = next;
-            match most {
-                Some(most) => {
-                    for _ in *least..*most {
-                        let once = write(steps, node, start)?;
-                        steps.push(Step::Either(once, next));
-                        start = steps.len() - 1;
-                    }
-                }
-                None => {
-                    start = add(Step::Either(next, next));
-                    let once = write(steps, node, start)?;
-                    if let Some(step) = steps.get_mut(start) {
-                        *step = Step::Either(once, next);
-                    }
-                }
-            }
+        Node::Repeat(node, least, Some(most)) => {
+            let start = (*least..*most).try_fold(next, |start, _| {
+                let once = write(steps, node, start)?;
+                steps.push(Step::Either(once, next));
+                Ok::<_, String>(steps.len() - 1)
+            })?;
             (0..*least).try_fold(start, |next, _| write(steps, node, next))
+        }
+        Node::Repeat(node, least, None) => {
+            let again = add(Step::Either(next, next));
+            let once = write(steps, node, again)?;
+            if let Some(step) = steps.get_mut(again) {
+                *step = Step::Either(once, next);
+            }
+            (0..*least).try_fold(again, |next, _| write(steps, node, next))
         }
     }
 }

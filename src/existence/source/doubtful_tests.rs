@@ -109,7 +109,7 @@ fn what_changes_meanwhile_is_no_list() {
     ];
     for (before, etags) in changes.into_iter().flat_map(|change| [(change, false), (change, true)])
     {
-        let mut api = Api { before, etags, ..api(0..23, 5) };
+        let mut api = Api { etags, before, ..api(0..23, 5) };
         assert_eq!(api.fails(&numbers()), Failure::Changed);
     }
     let mut api = api(0..23, 5);

@@ -6,7 +6,7 @@
 
 use super::super::{HttpSource, Paging};
 use super::page::{Page, request};
-use super::tally::{Count, MOST_PAGES, Tally};
+use super::tally::{Counting, MOST_PAGES, Tally};
 use super::{Ask, Asking, Came, Etags, Failure, Stage};
 use crate::http::fields::Fields;
 use crate::http::response::status;
@@ -217,13 +217,18 @@ impl Http {
     }
 
     /// All pages have come.
-    fn count(&mut self, source: &HttpSource, most: usize, tally: &Tally) -> Result<Count, Failure> {
+    fn count(
+        &mut self,
+        source: &HttpSource,
+        most: usize,
+        tally: &Tally,
+    ) -> Result<Counting, Failure> {
         let (total, pages) =
             self.first.as_ref().map_or((None, 0), |first| (first.total, first.pages));
         if total.is_none() && tally.len() == 0 {
             return Err(Failure::Malformed);
         }
-        let mut count = Count::new(total.unwrap_or(0), Failure::Incomplete, most);
+        let mut count = Counting::new(total.unwrap_or(0), Failure::Incomplete, most);
         let is_of_use = pages == 1 || matches!(source.paging, Paging::Numbers { .. });
         if is_of_use && self.read.iter().all(|read| !read.etag.is_empty()) {
             count.etags = Etags(self.read.drain(..).map(|read| read.etag).collect());

@@ -15,7 +15,7 @@ mod tally;
 
 use self::http::Http;
 use self::redis::Redis;
-use self::tally::{Count, Tally};
+use self::tally::{Counting, Tally};
 use super::{Ids, SourcePolicy, SpacePolicy};
 use crate::closed_enum::closed_enum;
 use crate::http::fields::Fields;
@@ -93,7 +93,7 @@ enum Stage {
     Http(Http),
     Redis(Redis),
     /// All has come. Is it all that there is?
-    Count(Count),
+    Count(Counting),
     Unchanged,
     Failed(Failure),
     /// It has been said what came of it.
@@ -112,7 +112,7 @@ impl Reading {
                 ids.iter().for_each(|id| {
                     tally.add(id);
                 });
-                Stage::Count(Count::new(0, Failure::Incomplete, space.max_ids))
+                Stage::Count(Counting::new(0, Failure::Incomplete, space.max_ids))
             }
         };
         Self { tally, stage }
@@ -164,13 +164,13 @@ impl Reading {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Pattern, Width};
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    pub(super) fn space(source: SourcePolicy, max_ids: usize) -> SpacePolicy {
+    pub(in super::super) fn space(source: SourcePolicy, max_ids: usize) -> SpacePolicy {
         SpacePolicy {
             name: "events".into(),
             scope: 1,

@@ -1,7 +1,7 @@
 //! A list that is a set in Redis.
 
 use super::super::RedisSource;
-use super::tally::{Count, Tally};
+use super::tally::{Counting, Tally};
 use super::{Ask, Asking, Came, Failure, Stage};
 use crate::coherence::canonical;
 use crate::l2::resp::{Reply, command, next_array, next_reply};
@@ -83,7 +83,7 @@ impl Redis {
             }
             Step::Last => {
                 let at_least = members(replies, most)?.min(self.members);
-                return Ok(Some(Stage::Count(Count::new(at_least, Failure::Changed, most))));
+                return Ok(Some(Stage::Count(Counting::new(at_least, Failure::Changed, most))));
             }
         }
         Ok(None)

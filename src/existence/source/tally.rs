@@ -44,7 +44,7 @@ impl Tally {
 
 /// How many different ids came: that takes its time.
 #[derive(Debug)]
-pub(super) struct Count {
+pub(super) struct Counting {
     at_least: usize,
     otherwise: Failure,
     most: usize,
@@ -54,7 +54,7 @@ pub(super) struct Count {
     distinct: usize,
 }
 
-impl Count {
+impl Counting {
     /// Fewer than `at_least` are a failure, and so are more than `most`.
     pub(super) fn new(at_least: usize, otherwise: Failure, most: usize) -> Self {
         let etags = Etags::default();
