@@ -91,8 +91,13 @@ impl<H: Host> Module<H> {
         let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
             return;
         };
-        // Who may be no worker leaves it to those who are, if there are any.
-        let patience = if self.is_worker { 1 } else { 4 << self.vain_calls.min(6) };
+        // Who may be no worker finds out first, then leaves it to those who are, if there are any.
+        let is_first = !std::mem::replace(&mut self.has_asked, true);
+        let patience = match self.is_worker {
+            true => 1,
+            false if is_first => 0,
+            false => 4 << self.vain_calls.min(6),
+        };
         let (every_ms, epoch) = (interval_ms.saturating_mul(patience), generations.epoch());
         let Some(turn) = keeper::take_turn(&shared, now_ms, every_ms, epoch) else { return };
         root.bump(&self.host, generations.dirty(turn.dirty_until, MOST_AGAIN));

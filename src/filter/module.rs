@@ -36,7 +36,8 @@ pub struct Module<H> {
     /// Whether a worker runs it for sure: Envoy's main thread has a VM too, which no request reaches and
     /// whose calls do not reach L2.
     pub(super) is_worker: bool,
-    /// How often it asked L2 in vain before that was sure.
+    /// Whether it has asked L2, and how often in vain before that was sure.
+    pub(super) has_asked: bool,
     pub(super) vain_calls: u32,
     /// Whether the process has several workers.
     pub(super) peers: Peers,
@@ -63,6 +64,7 @@ impl<H: Host> Module<H> {
             behind: HashMap::new(),
             meters: None,
             is_worker: false,
+            has_asked: false,
             vain_calls: 0,
             peers: Peers::default(),
             bell: None,
