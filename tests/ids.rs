@@ -417,8 +417,10 @@ fn a_restart_is_protected_by_what_redis_has() {
     drop(envoy);
     // What Redis has is no good: the list is read.
     let keys = redis.keys();
-    let piece = keys.iter().find(|key| key.contains("exists:") && key.ends_with(":1")).unwrap();
-    redis.command(&[b"SETRANGE", piece.as_bytes(), b"30", b"spoilt"]);
+    let filter = keys.iter().find(|key| key.contains("}:filter:")).unwrap();
+    let spoil = b"local piece = redis.call('HGET', KEYS[1], 1)
+        return redis.call('HSET', KEYS[1], 1, string.sub(piece, 1, 30) .. 'spoilt' .. string.sub(piece, 37))";
+    assert_eq!(redis.command(&[b"EVAL", spoil, b"1", filter.as_bytes()]), "0");
     things.change(|origin| _ = origin.ids.insert(600));
     let envoy = with_redis(&scene, &script, &redis, |_| {});
     envoy.expect_log("space thing: the filter in Redis is not used: checksum");

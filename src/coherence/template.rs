@@ -6,7 +6,7 @@ use super::pointer::Pointer;
 use super::{Tag, Tags};
 use crate::http::fields::Fields;
 use crate::http::percent::decode;
-use crate::http::query::parameter;
+use crate::http::query::{parameter, parameters};
 
 /// Tags that one template makes, at most.
 const MOST: usize = 256;
@@ -202,6 +202,17 @@ impl Gap {
         }
     }
 
+    /// As [`Self::raw`], each time that it is there.
+    pub fn raws<'a>(&'a self, with: &'a Filling<'a>) -> Vec<Vec<u8>> {
+        match &self.0 {
+            Source::Query(name) => {
+                parameters(with.query, name).map(|value| decode(value, true)).collect()
+            }
+            Source::Field(name) => with.fields.all(name).map(<[u8]>::to_vec).collect(),
+            Source::Path(_) | Source::Request(_) | Source::Response(_) => vec![self.raw(with)],
+        }
+    }
+
     /// Its values, in the form of [`canonical`]. None of them is empty but a segment, which is always there.
     #[must_use]
     pub fn values(&self, with: &Filling<'_>) -> Vec<String> {
@@ -229,7 +240,8 @@ fn in_json(pointer: &Pointer, document: Option<&Value>) -> Vec<String> {
     if complete { values } else { Vec::new() }
 }
 
-/// A value of a JSON document as text, in the form of [`canonical`]; none if it is neither text nor a number.
+/// A value of a JSON document as text, in the form of [`canonical`]; none if it is neither text nor a number, or a
+/// number so large that it may be another one.
 #[must_use]
 pub fn canonical_json(value: &Value) -> Option<String> {
     match value {
@@ -237,7 +249,9 @@ pub fn canonical_json(value: &Value) -> Option<String> {
         Value::Number(number) if number.is_f64() => {
             let number = number.as_f64().unwrap_or_default();
             let is_whole = number.fract() == 0.0;
-            Some(if is_whole { format!("{number:.0}") } else { number.to_string() })
+            // Beyond 2^53 it may be another one than was written.
+            let is_exact = number.abs() < 9_007_199_254_740_992.0;
+            is_exact.then(|| if is_whole { format!("{number:.0}") } else { number.to_string() })
         }
         Value::Number(number) => Some(number.to_string()),
         Value::Bool(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,

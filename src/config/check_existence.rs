@@ -56,9 +56,10 @@ impl Check<'_> {
         if space.ahead.is_some() && !space.monotonic {
             self.fail(&format!("{path}.ahead"), "is for spaces that are monotonic");
         }
+        let source = self.source(&format!("{path}.source"), &space.source, config);
         SpacePolicy {
             name: name.into(),
-            scope: scope(name, space, config),
+            scope: scope(name, space, &source, config),
             pattern: self.pattern(&format!("{path}.pattern"), &space.pattern),
             width: if space.width == 8 { Width::Eight } else { Width::Sixteen },
             max_ids: space.max_ids as usize,
@@ -69,7 +70,7 @@ impl Check<'_> {
             ahead: space.ahead.unwrap_or(u64::MAX),
             recent: space.recent as usize,
             shadow: space.shadow,
-            source: self.source(&format!("{path}.source"), &space.source, config),
+            source,
         }
     }
 
@@ -295,10 +296,15 @@ impl Check<'_> {
 }
 
 /// Tells a space from others, of this process and, in Redis, of the fleet.
-fn scope(name: &str, space: &Space, config: &Config) -> u64 {
-    let source = serde_json::to_string(&space.source).unwrap_or_default();
-    let l2 = config.l2.as_ref().map(|l2| format!("{}\n{}", l2.cluster, l2.key_prefix));
-    let (width, recent) = (space.width, space.recent);
-    let text = format!("{name}\n{source}\n{width}\n{recent}\n{}", l2.unwrap_or_default());
-    xxh3_64(text.as_bytes())
+fn scope(name: &str, space: &Space, source: &SourcePolicy, config: &Config) -> u64 {
+    let text = serde_json::to_string(&space.source).unwrap_or_default();
+    // Where it is not said it is the filter's own origin.
+    let cluster = match source {
+        SourcePolicy::Http(http) => &*http.cluster,
+        SourcePolicy::Redis(_) | SourcePolicy::Static(_) => "",
+    };
+    let l2 = config.l2.as_ref().map(|l2| (&l2.cluster, &l2.key_prefix));
+    let Space { width, recent, monotonic, ahead, .. } = space;
+    let rest = format!("{cluster}\n{width}\n{recent}\n{monotonic}\n{ahead:?}\n{l2:?}");
+    xxh3_64(format!("{name}\n{text}\n{rest}").as_bytes())
 }

@@ -21,6 +21,7 @@ use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
 use crate::http::key::{Key, write_key};
 use crate::http::percent::normalise;
+use crate::http::query::QueryRule;
 use crate::http::request::{Has, RequestHead};
 use crate::http::reuse::{Reuse, reuse};
 use crate::http::vary;
@@ -148,8 +149,11 @@ impl Exchange {
             }
             let with = Filling::of_head(&worker.path, query, head.fields);
             let of = (&**policy, &**rule);
-            let absent = judge_bypassed(reason, of, &with, &mut worker.spaces, shared, &now_ms);
-            if let Some(index) = absent {
+            let seems = ended && !is_distrusted(&head, policy);
+            if seems
+                && let Some(index) =
+                    judge_bypassed(reason, of, &with, &mut worker.spaces, shared, &now_ms)
+            {
                 return Begin::absent(rule, index, &with, now_ms(), &mut worker.counters);
             }
             worker.counters.count(Counter::Request(Outcome::Bypass));
@@ -163,7 +167,8 @@ impl Exchange {
         let with = Filling::of_head(&worker.path, query, head.fields);
         let mut passed = Vec::new();
         if !rule.exists.is_empty() && !of_l1.as_ref().is_some_and(|(e, _, now)| e.is_fresh(*now)) {
-            match judge((policy, rule), &with, &mut worker.spaces, shared, &now_ms) {
+            let once = matches!(rule.query, QueryRule::Only(_));
+            match judge((policy, rule, once), &with, &mut worker.spaces, shared, &now_ms) {
                 Judgement::Pass(ids) => passed = ids,
                 Judgement::Absent(index) => {
                     worker.key = text;
@@ -422,11 +427,15 @@ fn cacheable(
         Err(Bypass::Precondition)
     } else if head.has.cookie && !rule.store.cookies_ignored {
         Err(Bypass::Cookie)
-    } else if head.has.other_scheme && !policy.forwarded_scheme_keyed
-        || policy.distrusted.any_of(head.fields)
-    {
+    } else if is_distrusted(head, policy) {
         Err(Bypass::Distrusted)
     } else {
         Ok(())
     }
+}
+
+/// Whether a request may not be what it seems to be.
+fn is_distrusted(head: &RequestHead<'_>, policy: &Policy) -> bool {
+    let other_scheme = head.has.other_scheme && !policy.forwarded_scheme_keyed;
+    other_scheme || policy.distrusted.any_of(head.fields)
 }

@@ -8,11 +8,16 @@ use crate::coherence::{Filling, SharedData};
 use crate::config::{Policy, Rule};
 use crate::existence::{Count, Created, Space, Verdict, hash};
 
+/// How often a request may say which id it means, and be refused.
+const MOST: usize = 16;
+
 /// What becomes known of ids.
 #[derive(Debug, PartialEq, Eq)]
 pub enum News {
     /// Those with these hashes come into being.
     Created(Vec<u64>),
+    /// Those may, still.
+    Uncertain(Vec<u64>),
     /// Some do, and nobody knows which.
     Lost,
     /// The origin has found this one.
@@ -38,9 +43,10 @@ pub(super) enum Judgement {
     Absent(usize),
 }
 
-/// Looks at the ids that a request carries.
+/// Looks at the ids that a request carries. What it has several times counts once if the origin gets it `once`, the
+/// first of them; otherwise nobody knows which one the origin takes.
 pub(super) fn judge(
-    (policy, rule): (&Policy, &Rule),
+    (policy, rule, once): (&Policy, &Rule, bool),
     with: &Filling<'_>,
     spaces: &mut HashMap<u64, Space>,
     shared: &impl SharedData,
@@ -50,7 +56,17 @@ pub(super) fn judge(
     for (index, carried) in rule.exists.iter().enumerate() {
         let Some(of) = policy.spaces.get(carried.space) else { continue };
         let Some(space) = spaces.get_mut(&of.scope) else { continue };
-        let found = space.verdict(shared, &carried.id.raw(with), now_ms());
+        let once = once || carried.id.is_segment();
+        let others = if once { Vec::new() } else { carried.id.raws(with) };
+        if others.len() > MOST {
+            continue;
+        }
+        let mut found = space.verdict(shared, &carried.id.raw(with), now_ms());
+        for other in others.iter().skip(1) {
+            if found.is_some_and(|(verdict, _)| verdict == Verdict::Absent) {
+                found = space.verdict(shared, other, now_ms());
+            }
+        }
         let Some((verdict, hash)) = found else { continue };
         if verdict == Verdict::Absent && !of.shadow {
             space.count(Count::Refused, 1);
@@ -79,7 +95,7 @@ pub(super) fn judge_bypassed(
     if !is_plain || rule.exists.is_empty() {
         return None;
     }
-    match judge((policy, rule), with, spaces, shared, now_ms) {
+    match judge((policy, rule, false), with, spaces, shared, now_ms) {
         Judgement::Absent(index) => {
             let proof = rule.exists.get(index).is_some_and(|carried| carried.absent.is_proof());
             (proof || reason != Bypass::Precondition).then_some(index)
@@ -120,9 +136,13 @@ pub(super) fn created(
     let news = wanted.filter_map(|created| {
         let space = policy.spaces.get(created.space)?;
         let ids = created.id.values(with);
-        if ids.is_empty() {
+        let pattern = space.pattern.as_ref();
+        // What is not well-formed may be another one for the origin: `1_000`.
+        let are_known = ids.iter().all(|id| pattern.is_some_and(|p| p.is_match(id.as_bytes())));
+        if ids.is_empty() || !are_known {
             // Those go on without being known.
-            return (!space.monotonic).then_some((space.scope, News::Lost));
+            let go_on = space.monotonic && space.ahead == u64::MAX;
+            return (!go_on).then_some((space.scope, News::Lost));
         }
         let hashes = ids.iter().map(|id| hash(id.as_bytes())).collect();
         Some((space.scope, News::Created(hashes)))

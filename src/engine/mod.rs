@@ -7,6 +7,8 @@ mod early;
 mod elsewhere;
 mod exchange;
 mod existence;
+#[cfg(test)]
+mod existence_tests;
 mod fill;
 mod found;
 mod freshen;

@@ -354,4 +354,25 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_shard_that_look_ups_would_leave_is_refused() {
+        let kept = pieces(&filter(100, Width::Eight));
+        // A segment of 4, and none that an id may fall into: 4, 3, 0.
+        for (segments, is_sound) in [(0_u32, false), (4, true), (3, false)] {
+            let mut content = kept[1][..13].to_vec();
+            content.push(1);
+            content.extend_from_slice(&(8 + segments).to_le_bytes());
+            content.extend_from_slice(&[0; 8]);
+            [4, 3, segments].iter().for_each(|n| content.extend_from_slice(&n.to_le_bytes()));
+            content.resize(content.len() + 8 + segments as usize, 0);
+            let checksum = xxh3_64(&content);
+            content.extend_from_slice(&checksum.to_le_bytes());
+            let filter = assemble(&[kept[0].clone(), content]);
+            assert_eq!(filter.is_ok(), is_sound, "{segments}");
+            if let Ok(Some(filter)) = filter {
+                (0..1_000).for_each(|n| _ = has(&filter, n));
+            }
+        }
+    }
 }

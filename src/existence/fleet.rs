@@ -1,6 +1,6 @@
 //! What all instances share in Redis: the last filter, and what came into being since its list was read.
 //!
-//! The filter lies in pieces, each under its own key, and a head says which they are. Recent ids are a sorted set,
+//! The filter lies in pieces, all in one hash, and a head says in which. Recent ids are a sorted set,
 //! their scores the time in µs, each higher than all before; one member with score `inf` tells the set from others:
 //! if that is gone so are ids, and nobody knows which. The keys of a space lie on one node of a cluster.
 
@@ -8,10 +8,11 @@ use crate::l2::L2Error;
 use crate::l2::resp::{Reply, command, next_array, next_reply};
 
 /// Adds ids. `KEYS[1]` the set; `ARGV[1]` how long it is kept, in ms, `ARGV[2]` the most it may hold, `ARGV[3]` whether
-/// others were lost on their way here; then hashes. Where some are lost the set begins anew. Returns which set it is.
+/// others were lost on their way here, `ARGV[4]` the highest score known there: one who takes over from another Redis may
+/// have a clock that is behind; then hashes. Where some are lost the set begins anew. Returns which set it is.
 const ADD: &[u8] = b"local time = redis.call('TIME')
 local top = redis.call('ZREVRANGEBYSCORE', KEYS[1], '(inf', '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
-local number = math.max(time[1] * 1000000 + time[2], tonumber(top[2] or 0) + 1)
+local number = math.max(time[1] * 1000000 + time[2], tonumber(top[2] or 0) + 1, tonumber(ARGV[4]) + 1)
 if ARGV[3] == '1' or redis.call('ZCARD', KEYS[1]) > tonumber(ARGV[2]) then redis.call('DEL', KEYS[1]) end
 local set = redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')[1]
 if not set then
@@ -19,22 +20,35 @@ if not set then
   redis.call('DEL', KEYS[1])
   redis.call('ZADD', KEYS[1], 'inf', set)
 end
-for i = 4, #ARGV do redis.call('ZADD', KEYS[1], string.format('%.0f', number + i), ARGV[i]) end
+for i = 5, #ARGV do redis.call('ZADD', KEYS[1], string.format('%.0f', number + i), ARGV[i]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return set";
 
-/// Makes a filter whose pieces are there the last one, unless recent ids were lost since its list was begun. `KEYS[1]`
-/// the set, `KEYS[2]` the head; `ARGV[1]` which set that must be, `ARGV[2]` the head, `ARGV[3]` how long both are kept,
-/// in ms, `ARGV[4]` the score up to which recent ids are in its list. Returns whether it did.
+/// Makes a filter whose pieces are there the last one, unless recent ids were lost since its list was begun, or another
+/// one's list was begun later. `KEYS[1]` the set, `KEYS[2]` the head, `KEYS[3]` the filter; `ARGV[1]` which set that must
+/// be, `ARGV[2]` the head, `ARGV[3]` how long all are kept, in ms, `ARGV[4]` the score up to which recent ids are in its
+/// list, `ARGV[5]` what keys of filters begin with, `ARGV[6]` how long the one before is kept. Returns whether it did.
 const COMMIT: &[u8] =
     b"if redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')[1] ~= ARGV[1] then return 0 end
+local head = redis.call('GET', KEYS[2]) or ''
+local last, base, set = string.match(head, '^1 (%d+) %d+ (%d+) (%d+)$')
+if last and 'i' .. set == ARGV[1] and tonumber(base) > tonumber(ARGV[4]) then return 0 end
+if redis.call('PEXPIRE', KEYS[3], ARGV[3]) == 0 then return 0 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+if last and ARGV[5] .. last ~= KEYS[3] then redis.call('PEXPIRE', ARGV[5] .. last, ARGV[6]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
+/// Gives a lease back, if it is still the one of the token in `ARGV[1]`.
+const GIVE_BACK: &[u8] =
+    b"if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1";
+
 /// How long an instance may read a list before another one does, too, in ms.
 const LEASE_MS: u64 = 60_000;
+/// How long a filter that is not the last one is kept, in ms: others may be loading it, or it is not complete yet.
+const SPARE_MS: u64 = 60_000;
 
 /// A space's keys.
 #[derive(Clone, Debug)]
@@ -77,8 +91,8 @@ impl Keys {
         format!("{}:{what}", self.space).into_bytes()
     }
 
-    fn piece(&self, serial: u64, index: usize) -> Vec<u8> {
-        self.key(&format!("{serial:x}:{index}"))
+    fn filter(&self, serial: u64) -> Vec<u8> {
+        self.key(&format!("filter:{serial}"))
     }
 
     /// Asks what is new above a score.
@@ -93,30 +107,45 @@ impl Keys {
     /// Asks to be the one who reads the list; and which set of recent ids there is, made if there is none.
     pub(super) fn claim(&self, token: u64, keep_ms: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        let (token, holds) = (format!("{token:016x}"), LEASE_MS.to_string());
+        let (token, holds) = (token.to_string(), LEASE_MS.to_string());
         let lease = self.key("lease");
         let parts: [&[u8]; 6] = [b"SET", &lease, token.as_bytes(), b"NX", b"PX", holds.as_bytes()];
         command(&mut out, &parts);
-        out.extend(self.add(&[], keep_ms, usize::MAX, false));
+        out.extend(self.add(&[], keep_ms, usize::MAX, (0, false)));
         out
     }
 
     /// Lets another one read the list.
-    pub(super) fn give_back(&self) -> Vec<u8> {
+    pub(super) fn give_back(&self, token: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        command(&mut out, &[b"DEL", &self.key("lease")]);
+        let (lease, token) = (self.key("lease"), token.to_string());
+        command(&mut out, &[b"EVAL", GIVE_BACK, b"1", &lease, token.as_bytes()]);
         out
     }
 
-    /// Adds ids; `lost` says that there were others.
-    pub(super) fn add(&self, hashes: &[u64], keep_ms: u64, most: usize, lost: bool) -> Vec<u8> {
+    /// Adds ids, with scores above `above`; `lost` says that there were others.
+    pub(super) fn add(
+        &self,
+        hashes: &[u64],
+        keep_ms: u64,
+        most: usize,
+        (above, lost): (u64, bool),
+    ) -> Vec<u8> {
         let mut out = Vec::new();
         let texts: Vec<String> = hashes.iter().map(|hash| format!("{hash:016x}")).collect();
-        let (keep, most) = (keep_ms.to_string(), most.to_string());
+        let (keep, most, above) = (keep_ms.to_string(), most.to_string(), above.to_string());
         let recent = self.key("recent");
         let lost: &[u8] = if lost { b"1" } else { b"0" };
-        let mut parts: Vec<&[u8]> =
-            vec![b"EVAL", ADD, b"1", &recent, keep.as_bytes(), most.as_bytes(), lost];
+        let mut parts: Vec<&[u8]> = vec![
+            b"EVAL",
+            ADD,
+            b"1",
+            &recent,
+            keep.as_bytes(),
+            most.as_bytes(),
+            lost,
+            above.as_bytes(),
+        ];
         parts.extend(texts.iter().map(String::as_bytes));
         command(&mut out, &parts);
         out
@@ -125,20 +154,15 @@ impl Keys {
     /// Asks for a piece of a filter.
     pub(super) fn get_piece(&self, serial: u64, index: usize) -> Vec<u8> {
         let mut out = Vec::new();
-        command(&mut out, &[b"GET", &self.piece(serial, index)]);
+        command(&mut out, &[b"HGET", &self.filter(serial), index.to_string().as_bytes()]);
         out
     }
 
     /// Keeps a piece of a filter.
-    pub(super) fn set_piece(
-        &self,
-        serial: u64,
-        index: usize,
-        piece: &[u8],
-        keep_ms: u64,
-    ) -> Vec<u8> {
-        let (mut out, keep) = (Vec::with_capacity(piece.len() + 256), keep_ms.to_string());
-        command(&mut out, &[b"SET", &self.piece(serial, index), piece, b"PX", keep.as_bytes()]);
+    pub(super) fn set_piece(&self, serial: u64, index: usize, piece: &[u8]) -> Vec<u8> {
+        let (mut out, filter) = (Vec::with_capacity(piece.len() + 256), self.filter(serial));
+        command(&mut out, &[b"HSET", &filter, index.to_string().as_bytes(), piece]);
+        command(&mut out, &[b"PEXPIRE", &filter, SPARE_MS.to_string().as_bytes()]);
         out
     }
 
@@ -148,17 +172,21 @@ impl Keys {
         let Snapshot { serial, complete_ms, base, incarnation } = snapshot;
         let head = format!("1 {serial} {complete_ms} {base} {incarnation}");
         let (set, keep, base) = (format!("i{incarnation}"), keep_ms.to_string(), base.to_string());
-        let (recent, key) = (self.key("recent"), self.key("head"));
-        let parts: [&[u8]; 9] = [
+        let (recent, key, filter) = (self.key("recent"), self.key("head"), self.filter(*serial));
+        let spare = SPARE_MS.to_string();
+        let parts: [&[u8]; 12] = [
             b"EVAL",
             COMMIT,
-            b"2",
+            b"3",
             &recent,
             &key,
+            &filter,
             set.as_bytes(),
             head.as_bytes(),
             keep.as_bytes(),
             base.as_bytes(),
+            &self.key("filter:"),
+            spare.as_bytes(),
         ];
         command(&mut out, &parts);
         out
@@ -245,7 +273,8 @@ pub(super) fn piece(mut replies: &[u8]) -> Result<Option<&[u8]>, L2Error> {
 
 /// Whether a piece was kept.
 pub(super) fn is_kept(mut replies: &[u8]) -> bool {
-    next_reply(&mut replies) == Ok(Reply::Simple(b"OK"))
+    let mut is_number = || matches!(next_reply(&mut replies), Ok(Reply::Integer(_)));
+    is_number() && is_number()
 }
 
 /// Whether a filter was made the last one.
@@ -262,8 +291,11 @@ mod tests {
     #[test]
     fn the_keys_of_a_space_lie_on_one_node() {
         let text = |keys: &Keys| String::from_utf8(keys.get_piece(255, 3)).unwrap();
-        assert!(text(&Keys::new("p:", 7)).contains("{p:exists:0000000000000007}:ff:3\r\n"));
-        assert!(text(&Keys::new("{p}", 7)).contains("\n{p}exists:0000000000000007:ff:3\r\n"));
+        assert!(
+            text(&Keys::new("p:", 7))
+                .contains("{p:exists:0000000000000007}:filter:255\r\n$1\r\n3\r\n")
+        );
+        assert!(text(&Keys::new("{p}", 7)).contains("\n{p}exists:0000000000000007:filter:255\r\n"));
     }
 
     #[test]
@@ -301,6 +333,8 @@ mod tests {
             (piece(b"$1\r\n\xff\r\n"), piece(b"$-1\r\n")),
             (Ok(Some(&b"\xff"[..])), Ok(None))
         );
-        assert!(is_kept(b"+OK\r\n") && !is_kept(b"-OOM no\r\n") && is_committed(b":1\r\n"));
+        assert!(
+            is_kept(b":1\r\n:1\r\n") && !is_kept(b"-OOM no\r\n:1\r\n") && is_committed(b":1\r\n")
+        );
     }
 }

@@ -17,6 +17,8 @@ mod recent;
 mod shard;
 pub mod source;
 mod space;
+#[cfg(test)]
+mod space_tests;
 
 pub use absent::Absent;
 pub use filter::{Assembly, Build, DecodeError, Filter};

@@ -124,9 +124,9 @@ impl Recent {
         above.map(|(hash, (_, score))| (*hash, *score)).collect()
     }
 
-    /// Adds ids, each a hash and its score in Redis or 0, for all workers. Those that are there already, and stay
-    /// whatever becomes of a list that is being read, are left out unless they are added `anew`. Whether all went
-    /// well.
+    /// Adds ids, each a hash and its score in Redis or 0, for all workers. Those that are there already, with no lower
+    /// score, and stay whatever becomes of a list that is being read, are left out unless they are added `anew`. Whether
+    /// all went well.
     pub(super) fn add(
         &mut self,
         shared: &impl SharedData,
@@ -139,7 +139,10 @@ impl Recent {
         let stays = head.from.max(head.begun);
         let is_new = |(hash, score): &&(u64, u64)| {
             let known = self.places.get(hash);
-            anew || known.is_none_or(|(place, of)| *place < stays || *score > 0 && *of == 0)
+            // One without a score is on its way to Redis, perhaps for the second time: that may be later than a list
+            // which was begun when it had the first.
+            let is_later = |of: u64| if *score == 0 { of > 0 } else { *score > of };
+            anew || known.is_none_or(|(place, of)| *place < stays || is_later(*of))
         };
         let mut rest: Vec<_> = ids.iter().filter(is_new).copied().collect();
         for _ in 0..ATTEMPTS {

@@ -145,6 +145,7 @@ fn read(head: &[u8; HEAD], len: usize) -> Option<Descriptor> {
     let Descriptor { segment_length, segment_length_mask, segment_count_length, .. } = descriptor;
     let is_sound = segment_length.is_power_of_two()
         && segment_length_mask == segment_length - 1
+        && segment_count_length >= segment_length
         && segment_count_length % segment_length == 0
         && u64::from(segment_count_length) + 2 * u64::from(segment_length) == len as u64;
     is_sound.then_some(descriptor)

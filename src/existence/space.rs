@@ -90,6 +90,18 @@ pub(super) struct Place {
     pub(super) known: Known,
 }
 
+/// What is on its way to Redis.
+#[derive(Clone, Copy, Debug)]
+struct Sending {
+    ticket: u32,
+    /// So many ids.
+    ids: usize,
+    /// Whether it says that others were dropped.
+    dropped: bool,
+    /// When it is given up, in ms since the epoch.
+    until_ms: u64,
+}
+
 /// A space in one worker.
 #[derive(Debug)]
 pub struct Space {
@@ -104,7 +116,7 @@ pub struct Space {
     loading: Option<(u64, Option<Assembly>, usize)>,
     /// Ids that Redis does not have yet, those of them that are on their way, and whether others were dropped.
     unsent: Vec<u64>,
-    sending: Option<(u32, usize, u64)>,
+    sending: Option<Sending>,
     dropped: bool,
     own_tickets: u32,
     counts: [u64; Count::ALL.len()],
@@ -184,7 +196,7 @@ impl Space {
         now_ms: u64,
     ) -> Option<(Verdict, u64)> {
         let pattern = self.policy.pattern.as_ref()?;
-        let is_text = std::str::from_utf8(id).is_ok();
+        let is_text = !id.is_empty() && std::str::from_utf8(id).is_ok();
         let id = Some(id).filter(|id| is_text && pattern.is_match(id))?;
         let text = crate::coherence::canonical(id);
         let silence_ms = self.silence_ms();
@@ -204,11 +216,12 @@ impl Space {
         }
     }
 
-    /// Ids come into being, or were seen to exist: all workers know them from now on, and other instances soon.
-    pub fn add(&mut self, shared: &impl SharedData, hashes: &[u64], count: Count) {
+    /// Ids come into being, or were seen to exist: all workers know them from now on, and other instances soon. Those
+    /// that may come into being still are added `anew`: lists wait for them.
+    pub fn add(&mut self, shared: &impl SharedData, hashes: &[u64], count: Count, anew: bool) {
         self.count(count, hashes.len() as u64);
         let ids: Vec<_> = hashes.iter().map(|hash| (*hash, 0)).collect();
-        if !self.place.known.recent.add(shared, &self.place.names, &ids, false) {
+        if !self.place.known.recent.add(shared, &self.place.names, &ids, anew) {
             self.lose(shared);
         }
         if self.fleet.is_some() {
@@ -222,7 +235,7 @@ impl Space {
     pub fn is_seen(&mut self, shared: &impl SharedData, hash: u64) {
         let filter = self.place.known.filter();
         if filter.is_some_and(|filter| !filter.contains(hash)) && !self.place.known.has(hash) {
-            self.add(shared, &[hash], Count::Seen);
+            self.add(shared, &[hash], Count::Seen, false);
         }
     }
 
@@ -235,17 +248,22 @@ impl Space {
 
     /// Sends to Redis what it does not have yet.
     pub fn send(&mut self, now_ms: u64) -> Option<Ask> {
-        let late = self.sending.is_some_and(|(.., until_ms)| until_ms < now_ms);
-        let is_idle = self.sending.is_none() || late;
         let fleet = self.fleet.as_ref()?;
-        if !is_idle || self.unsent.is_empty() && !self.dropped {
+        if let Some(late) = self.sending.take_if(|sending| sending.until_ms < now_ms) {
+            self.dropped |= late.dropped;
+        }
+        if self.sending.is_some() || self.unsent.is_empty() && !self.dropped {
             return None;
         }
         self.own_tickets = self.own_tickets.wrapping_add(1) % OWN;
         let ticket = OWN | self.own_tickets;
-        self.sending = Some((ticket, self.unsent.len(), now_ms + SILENCE_MS));
+        // What is dropped from here on is said the next time.
+        let dropped = std::mem::take(&mut self.dropped);
+        let until_ms = now_ms + SILENCE_MS;
+        self.sending = Some(Sending { ticket, ids: self.unsent.len(), dropped, until_ms });
         let most = 2 * self.policy.recent;
-        let commands = fleet.keys.add(&self.unsent, keep_ms(&self.policy), most, self.dropped);
+        let how = (self.place.known.score(), dropped);
+        let commands = fleet.keys.add(&self.unsent, keep_ms(&self.policy), most, how);
         Some(Ask { ticket, what: Asking::Redis(commands) })
     }
 
@@ -295,12 +313,13 @@ impl Space {
         now_ms: u64,
     ) -> Vec<Ask> {
         if ticket & OWN != 0 {
-            if let Some((_, count, _)) = self.sending.take_if(|(of, ..)| *of == ticket)
-                && let Came::Redis(replies) = came
-                && super::fleet::added(replies).is_ok()
-            {
-                self.unsent.drain(..count.min(self.unsent.len()));
-                self.dropped = false;
+            if let Some(sent) = self.sending.take_if(|sending| sending.ticket == ticket) {
+                match came {
+                    Came::Redis(replies) if super::fleet::added(replies).is_ok() => {
+                        self.unsent.drain(..sent.ids.min(self.unsent.len()));
+                    }
+                    _ => self.dropped |= sent.dropped,
+                }
             }
             return Vec::new();
         }

@@ -16,6 +16,9 @@ use crate::l2::L2Error;
 /// How long a VM waits to be proven to be a worker's before it reads lists all the same, in ticks.
 const PATIENCE: u32 = 40;
 
+/// Bytes of a page, at most: all of it is read at once.
+const MOST_OF_PAGE: usize = 8 << 20;
+
 /// Questions of spaces under way.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
@@ -98,7 +101,8 @@ impl<H: Host> Module<H> {
             let shared = Shared::new(&self.host, self.bell);
             let Some(space) = self.worker.spaces.get_mut(&scope) else { continue };
             match news {
-                News::Created(hashes) => space.add(&shared, &hashes, Count::Created),
+                News::Created(hashes) => space.add(&shared, &hashes, Count::Created, false),
+                News::Uncertain(hashes) => space.add(&shared, &hashes, Count::Created, true),
                 News::Lost => space.lose(&shared),
                 News::Seen(hash) => space.is_seen(&shared, hash),
             }
@@ -142,10 +146,11 @@ impl<H: Host> Module<H> {
         let Some(of) = self.asked.calls.remove(&token) else { return };
         let block = has_head.then(|| self.host.fields(FieldMap::Call).ok()).flatten();
         let body = match body_len {
-            0 => Vec::new(),
-            _ => self.host.buffer(Buffer::CallBody, body_len).unwrap_or_default(),
+            1..=MOST_OF_PAGE => self.host.buffer(Buffer::CallBody, body_len).unwrap_or_default(),
+            _ => Vec::new(),
         };
         let came = match &block {
+            Some(_) if body_len > MOST_OF_PAGE => Came::TooMuch,
             Some(block) => Came::Http(Fields::new(block), &body),
             None => Came::Nothing,
         };

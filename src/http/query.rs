@@ -71,8 +71,13 @@ impl QueryRule {
 
 /// The raw value of the first query parameter called `name`; empty if it has none.
 #[must_use]
-pub fn parameter<'a>(query: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    query.split(|b| *b == b'&').find_map(|pair| {
+pub fn parameter<'a>(query: &'a [u8], name: &'a [u8]) -> Option<&'a [u8]> {
+    parameters(query, name).next()
+}
+
+/// The raw values of all of them.
+pub fn parameters<'a>(query: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    query.split(|b| *b == b'&').filter_map(move |pair| {
         let mut parts = pair.splitn(2, |b| *b == b'=');
         let raw = parts.next().unwrap_or_default();
         // Names rarely carry percent-encoding: decode only those that do.

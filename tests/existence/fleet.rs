@@ -19,7 +19,7 @@ const TICK: u64 = 50;
 const SETTLE: u64 = 200;
 
 /// Values with the tokens to replace them, by name.
-type Values = HashMap<Vec<u8>, (Vec<u8>, u32)>;
+pub type Values = HashMap<Vec<u8>, (Vec<u8>, u32)>;
 
 /// Memory of a process.
 #[derive(Clone, Default)]
@@ -89,7 +89,7 @@ fn instance(worker: usize) -> usize {
     worker / 2
 }
 
-fn policy() -> SpacePolicy {
+pub fn policy() -> SpacePolicy {
     SpacePolicy {
         name: "thing".into(),
         scope: 7,
@@ -211,10 +211,28 @@ impl Fleet {
         self.tell(worker, id);
     }
 
+    /// As [`Self::create`], but the origin takes longer than lists wait for writes.
+    pub fn create_slowly(&mut self, worker: usize, id: u16) {
+        self.tell(worker, id);
+        let ms = self.random.u64(SETTLE..8 * SETTLE);
+        self.pass(ms);
+        self.exist.entry(id).or_default();
+        self.pass(20);
+        self.exist.insert(id, Made { by: Some(instance(worker)), ..Made::default() });
+        self.tell(worker, id);
+    }
+
+    /// All are asked for what does not exist: lists are read anew.
+    pub fn ask_for_none(&mut self) {
+        (0..WORKERS).for_each(|worker| {
+            self.verdict(worker, "999999");
+        });
+    }
+
     fn tell(&mut self, worker: usize, id: u16) {
         let memory = self.memories[instance(worker)].clone();
         let space = &mut self.workers[worker];
-        space.add(&memory, &[hash(id.to_string().as_bytes())], Count::Created);
+        space.add(&memory, &[hash(id.to_string().as_bytes())], Count::Created, false);
         let asks = space.send(self.now_ms).into_iter().collect();
         self.ask(worker, asks);
     }

@@ -5,6 +5,7 @@
 
 mod fleet;
 mod redis;
+mod threads;
 
 use proptest::prelude::*;
 
@@ -76,4 +77,38 @@ proptest! {
         // And it is good for something.
         prop_assert_eq!(fleet.passed_wrongly(), 0);
     }
+}
+
+#[test]
+fn writes_that_take_longer_than_lists_wait_are_not_forgotten() {
+    for seed in 0..40 {
+        let mut fleet = Fleet::new(seed * 7_919 + 1);
+        fleet.calm();
+        for round in 0..12 {
+            fleet.elsewhere(1_000 + round);
+            fleet.ask_for_none();
+            fleet.create_slowly(usize::from(round) % 4, round);
+            for _ in 0..20 {
+                fleet.pass(100);
+                let refused = fleet.refused_wrongly();
+                assert!(refused.is_empty(), "seed {seed}, round {round}: {refused:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn filters_that_are_not_the_last_one_do_not_stay_in_redis() {
+    let mut fleet = Fleet::new(1);
+    (0..2_000).for_each(|id| fleet.elsewhere(id));
+    fleet.calm();
+    let before = fleet.redis.bytes();
+    for round in 0..100 {
+        fleet.elsewhere(2_000 + round);
+        fleet.ask_for_none();
+        fleet.pass(5_000);
+    }
+    // The last one, and those of the last minute: a list is read every 5 s here.
+    let after = fleet.redis.bytes();
+    assert!(before > 0 && after < 16 * before, "{before} {after}");
 }

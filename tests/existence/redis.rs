@@ -1,4 +1,4 @@
-//! As much of Redis as spaces of ids use; only leases expire.
+//! As much of Redis as spaces of ids use; only leases and hashes expire.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,10 @@ pub struct Redis {
     strings: BTreeMap<String, Vec<u8>>,
     /// Of each set: its members and their scores; the highest is no number.
     sets: BTreeMap<String, BTreeMap<String, u64>>,
-    /// Until when leases hold.
-    leases: BTreeMap<String, u64>,
+    /// Hashes, and when they expire.
+    hashes: BTreeMap<String, (u64, BTreeMap<String, Vec<u8>>)>,
+    /// Until when leases hold, and by which token.
+    leases: BTreeMap<String, (u64, String)>,
     now_us: u64,
 }
 
@@ -26,15 +28,27 @@ impl Redis {
 
     /// Changes a byte of a piece that is kept.
     pub fn corrupt(&mut self) {
-        if let Some(value) = self.strings.values_mut().find(|value| value.len() > 40) {
-            let at = value.len() / 2;
-            value[at] ^= 1;
+        let pieces = self.hashes.values_mut().flat_map(|(_, pieces)| pieces.values_mut());
+        if let Some(piece) = pieces.last() {
+            let at = piece.len() / 2;
+            piece[at] ^= 1;
         }
+    }
+
+    /// Bytes of all filters.
+    pub fn bytes(&self) -> usize {
+        self.hashes.values().flat_map(|(_, pieces)| pieces.values()).map(Vec::len).sum()
+    }
+
+    fn expire(&mut self, key: &str, ms: &str) {
+        let until_us = self.now_us + ms.parse::<u64>().unwrap() * 1_000;
+        self.hashes.entry(key.to_owned()).and_modify(|hash| hash.0 = until_us);
     }
 
     /// Carries commands out. What they get.
     pub fn run(&mut self, mut commands: &[u8], now_ms: u64) -> Vec<u8> {
         self.now_us = now_ms * 1_000;
+        self.hashes.retain(|_, (until_us, _)| *until_us > self.now_us);
         let mut replies = Vec::new();
         while !commands.is_empty() {
             let (frame, used) = decode(commands).unwrap().unwrap();
@@ -56,20 +70,32 @@ impl Redis {
         let text: Vec<&str> = text.iter().map(String::as_str).collect();
         match text[..] {
             ["GET", key] => bulk(self.strings.get(key).map(Vec::as_slice)),
-            ["SET", key, _, "NX", "PX", ms] => {
-                let until_us = self.leases.entry(key.to_owned()).or_default();
-                if *until_us > self.now_us {
+            ["SET", key, token, "NX", "PX", ms] => {
+                let lease = self.leases.entry(key.to_owned()).or_default();
+                if lease.0 > self.now_us {
                     return bulk(None);
                 }
-                *until_us = self.now_us + ms.parse::<u64>().unwrap() * 1_000;
+                let until_us = self.now_us + ms.parse::<u64>().unwrap() * 1_000;
+                *lease = (until_us, token.to_owned());
                 b"+OK\r\n".to_vec()
             }
-            ["SET", key, ..] => {
-                self.strings.insert(key.to_owned(), parts[2].clone());
-                b"+OK\r\n".to_vec()
+            ["HGET", key, field] => {
+                let hash = self.hashes.get(key).map(|(_, hash)| hash);
+                bulk(hash.and_then(|hash| hash.get(field)).map(Vec::as_slice))
             }
-            ["DEL", key] => {
-                self.leases.remove(key);
+            ["HSET", key, field, _] => {
+                let hash = self.hashes.entry(key.to_owned()).or_insert((u64::MAX, BTreeMap::new()));
+                hash.1.insert(field.to_owned(), parts[3].clone());
+                b":1\r\n".to_vec()
+            }
+            ["PEXPIRE", key, ms] => {
+                self.expire(key, ms);
+                b":1\r\n".to_vec()
+            }
+            ["EVAL", script, "1", key, token] if script.starts_with("if redis.call('GET'") => {
+                if self.leases.get(key).is_some_and(|(_, known)| known == token) {
+                    self.leases.remove(key);
+                }
                 b":1\r\n".to_vec()
             }
             ["ZRANGEBYSCORE", key, from, "inf", "WITHSCORES"] => {
@@ -85,12 +111,13 @@ impl Redis {
                 }
                 reply
             }
-            ["EVAL", script, "1", key, _, most, lost, ref hashes @ ..]
+            ["EVAL", script, "1", key, _, most, lost, above, ref hashes @ ..]
                 if script.starts_with("local time") =>
             {
                 let set = self.sets.entry(key.to_owned()).or_default();
                 let top = set.values().filter(|score| **score != INF).max();
-                let number = self.now_us.max(top.map_or(0, |top| top + 1));
+                let above: u64 = above.parse().unwrap();
+                let number = self.now_us.max(top.map_or(0, |top| top + 1)).max(above + 1);
                 if lost == "1" || set.len() > most.parse().unwrap() {
                     set.clear();
                 }
@@ -101,17 +128,32 @@ impl Redis {
                     set.insert(name.clone(), INF);
                 }
                 for (index, hash) in hashes.iter().enumerate() {
-                    set.insert((*hash).to_owned(), number + 4 + index as u64);
+                    set.insert((*hash).to_owned(), number + 5 + index as u64);
                 }
                 bulk(Some(name.as_bytes()))
             }
-            ["EVAL", _, "2", key, head_key, name, head, _, base] => {
+            ["EVAL", _, "3", key, head_key, filter, name, head, keep, base, begin, spare] => {
                 let Some(set) = self.sets.get_mut(key).filter(|set| set.contains_key(name)) else {
                     return b":0\r\n".to_vec();
                 };
                 let base: u64 = base.parse().unwrap();
+                let known = self.strings.get(head_key).map(|head| String::from_utf8_lossy(head));
+                let known = known.unwrap_or_default().into_owned();
+                let words: Vec<_> = known.split(' ').collect();
+                let later = |words: &[&str]| {
+                    format!("i{}", words[4]) == name && words[3].parse::<u64>().unwrap() > base
+                };
+                if words.len() == 5 && later(&words) || !self.hashes.contains_key(filter) {
+                    return b":0\r\n".to_vec();
+                }
                 set.retain(|_, score| *score > base);
                 self.strings.insert(head_key.to_owned(), head.as_bytes().to_vec());
+                self.expire(filter, keep);
+                if let Some(last) = words.get(1).map(|last| format!("{begin}{last}"))
+                    && last != filter
+                {
+                    self.expire(&last, spare);
+                }
                 b":1\r\n".to_vec()
             }
             _ => panic!("{text:?}"),

@@ -76,7 +76,8 @@ impl Keeper {
         let (mut lost, mut changed) = (false, false);
         Head::change(around.shared, &place.names, |head| {
             changed = head.incarnation != incarnation;
-            lost = changed && head.serial > 0;
+            // Where none was known before, none was lost.
+            lost = changed && (head.serial > 0 || head.incarnation > 0);
             if changed {
                 (head.incarnation, head.score) = (incarnation, 0);
             }

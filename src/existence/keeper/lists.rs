@@ -15,6 +15,13 @@ impl Begun {
     pub(super) const fn base_for(&self, head: &Head) -> u64 {
         if self.incarnation == head.incarnation { self.base } else { UNMEASURED }
     }
+
+    /// It is at its end, and no other one is being read.
+    pub(super) const fn end(&self, head: &mut Head) {
+        if head.begun == self.from {
+            head.begun = 0;
+        }
+    }
 }
 
 impl Keeper {
@@ -34,7 +41,7 @@ impl Keeper {
             self.doing = Doing::Loading(snapshot, None, 0);
             return;
         }
-        let age_ms = now_ms.saturating_sub(head.complete_ms);
+        let age_ms = now_ms.abs_diff(head.complete_ms);
         let is_due = head.serial == 0
             || age_ms >= space.refresh_ms
             // Such a list is of no use to others.
@@ -46,7 +53,7 @@ impl Keeper {
                 Some(fleet) if self.is_reachable => {
                     let token = self.random.u64(..);
                     let commands = fleet.keys.claim(token, keep_ms(space));
-                    self.send(Errand::Claim, Asking::Redis(commands), around);
+                    self.send(Errand::Claim(token), Asking::Redis(commands), around);
                     self.doing = Doing::Claiming;
                 }
                 _ => self.mark(place, around),
@@ -78,7 +85,7 @@ impl Keeper {
         around: &Around<'_, S>,
     ) -> bool {
         let covers = head.serial == 0 || head.base != UNMEASURED && snapshot.base >= head.base;
-        let age_ms = around.now_ms.saturating_sub(snapshot.complete_ms);
+        let age_ms = around.now_ms.abs_diff(snapshot.complete_ms);
         snapshot.serial > head.serial
             && snapshot.serial != self.refused
             && snapshot.incarnation == head.incarnation
@@ -130,8 +137,13 @@ impl Keeper {
                 self.failures = 0;
                 self.events.push(Event::Unchanged);
                 Head::change(around.shared, &place.names, |head| {
-                    head.complete_ms = begun.at_ms;
-                    (head.from, head.base, head.begun) = (begun.from, begun.base_for(head), 0);
+                    // It was said of the filter that these ETags belong to, and of no other one.
+                    let is_same = head.serial == self.etags.0;
+                    if is_same {
+                        head.complete_ms = begun.at_ms;
+                        (head.from, head.base) = (begun.from, begun.base_for(head));
+                    }
+                    begun.end(head);
                     true
                 });
                 place.known.follow(around.shared, &place.names);
@@ -141,8 +153,8 @@ impl Keeper {
     }
 
     pub(super) fn give_back<S>(&mut self, around: &Around<'_, S>) {
-        if let Some(fleet) = around.fleet {
-            self.send(Errand::Nothing, Asking::Redis(fleet.keys.give_back()), around);
+        if let Some((fleet, token)) = around.fleet.zip(self.lease.take()) {
+            self.send(Errand::Nothing, Asking::Redis(fleet.keys.give_back(token)), around);
         }
     }
 
@@ -153,7 +165,7 @@ impl Keeper {
         self.failures += 1;
         self.not_before_ms = around.now_ms + wait_ms;
         self.events.push(Event::Failed(failure, wait_ms));
-        self.etags = Etags::default();
+        self.etags = (0, Etags::default());
         self.give_back(around);
     }
 }

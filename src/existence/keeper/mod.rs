@@ -74,7 +74,8 @@ enum Made {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Errand {
     Poll,
-    Claim,
+    /// Under this token.
+    Claim(u64),
     /// Of which nothing is expected.
     Nothing,
     /// To the reading of this list, under its own ticket.
@@ -119,7 +120,8 @@ pub(super) struct Keeper {
     tickets: u32,
     /// Tells readings apart.
     readings: u64,
-    etags: Etags,
+    /// What the source said of its pages when it gave the list of the filter with this number.
+    etags: (u64, Etags),
     /// No list is begun before that.
     not_before_ms: u64,
     failures: u32,
@@ -131,6 +133,8 @@ pub(super) struct Keeper {
     snapshot: Option<Snapshot>,
     /// A filter of the fleet that is no good.
     refused: u64,
+    /// The token by which it may read the list for the fleet, if it may.
+    lease: Option<u64>,
     /// Where recent ids ended, and since when.
     quiet: (u64, u64),
     /// What to send.
@@ -164,7 +168,7 @@ impl Keeper {
             errands: Vec::new(),
             tickets: 0,
             readings: 0,
-            etags: Etags::default(),
+            etags: (0, Etags::default()),
             not_before_ms: 0,
             failures: 0,
             polled_ms: 0,
@@ -172,6 +176,7 @@ impl Keeper {
             is_reachable: false,
             snapshot: None,
             refused: 0,
+            lease: None,
             quiet: (0, 0),
             out: Vec::new(),
             events: Vec::new(),
@@ -236,7 +241,10 @@ impl Keeper {
             Doing::Settling(begun, until_ms) if until_ms <= *now_ms => {
                 let begun = Begun { at_ms: *now_ms, ..begun };
                 self.readings += 1;
-                let reading = Box::new(Reading::new(space, &self.etags));
+                if self.etags.0 != head.serial {
+                    self.etags = (head.serial, Etags::default());
+                }
+                let reading = Box::new(Reading::new(space, &self.etags.1));
                 self.doing = Doing::Reading(begun, reading);
             }
             Doing::Reading(begun, mut reading) => match reading.end() {
@@ -246,9 +254,10 @@ impl Keeper {
             Doing::Building(begun, mut build, etags, since_ms) => match build.step() {
                 None => self.doing = Doing::Building(begun, build, etags, since_ms),
                 Some(filter) => {
-                    self.etags = etags;
+                    let serial = self.serial(head.serial, *now_ms);
+                    self.etags = (serial, etags);
                     let took_ms = now_ms.saturating_sub(since_ms);
-                    let made = Made::Here(begun, self.serial(*now_ms), took_ms);
+                    let made = Made::Here(begun, serial, took_ms);
                     self.doing = Doing::Publishing(Rc::new(filter), made, 0);
                 }
             },
@@ -284,13 +293,12 @@ impl Keeper {
             }
             Doing::Storing(filter, snapshot, mut next) => {
                 let serial = snapshot.serial;
-                let keep_ms = keep_ms(around.space);
                 while let Some(fleet) = around.fleet
                     && next < filter.pieces()
                     && self.in_flight(|errand| errand.moves(serial)) < PIECES
                 {
                     let piece = filter.piece(serial, next);
-                    let commands = fleet.keys.set_piece(serial, next, &piece, keep_ms);
+                    let commands = fleet.keys.set_piece(serial, next, &piece);
                     self.send(Errand::Stored(serial), Asking::Redis(commands), around);
                     next += 1;
                 }
@@ -298,7 +306,7 @@ impl Keeper {
                     && next == filter.pieces()
                     && self.in_flight(|errand| errand.moves(serial)) == 0
                 {
-                    let commands = fleet.keys.commit(&snapshot, keep_ms);
+                    let commands = fleet.keys.commit(&snapshot, keep_ms(around.space));
                     self.send(Errand::Committed(serial), Asking::Redis(commands), around);
                 }
                 self.doing = Doing::Storing(filter, snapshot, next);
@@ -319,7 +327,7 @@ impl Keeper {
         let (_, errand, _) = self.errands.swap_remove(index);
         let replies = match came {
             Came::Redis(replies) => Some(replies),
-            Came::Http(..) | Came::Nothing => None,
+            Came::Http(..) | Came::TooMuch | Came::Nothing => None,
         };
         match (errand, &mut self.doing) {
             (Errand::Poll, _) => {
@@ -329,11 +337,13 @@ impl Keeper {
                     self.hear(place, &news, around);
                 }
             }
-            (Errand::Claim, Doing::Claiming) => {
+            (Errand::Claim(token), Doing::Claiming) => {
                 self.doing = Doing::Nothing;
                 match replies.map(fleet::claimed) {
                     Some(Ok((false, _))) => self.not_before_ms = around.now_ms + BACKOFF_MS,
                     claimed => {
+                        // What was not answered may have been carried out.
+                        self.lease = Some(token);
                         if let Some(Ok((true, incarnation))) = claimed {
                             self.learn(place, incarnation, around);
                         }

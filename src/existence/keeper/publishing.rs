@@ -9,9 +9,11 @@ use crate::existence::head::Head;
 use crate::existence::space::Place;
 
 impl Keeper {
-    /// A number for a filter that no other instance gives to another one.
-    pub(super) fn serial(&mut self, now_ms: u64) -> u64 {
-        now_ms << 10 | self.random.u64(..1 << 10)
+    /// A number for a filter that no other instance gives to another one: higher than those of all before, whatever
+    /// their clocks said.
+    pub(super) fn serial(&mut self, last: u64, now_ms: u64) -> u64 {
+        let last = self.snapshot.map_or(last, |snapshot| snapshot.serial.max(last));
+        (now_ms << 10).max(last.saturating_add(1)) + self.random.u64(..1 << 10)
     }
 
     /// Puts some pieces of a filter into the memory of the process, and makes it the one in use once all are there.
@@ -58,7 +60,7 @@ impl Keeper {
             is_taken = false;
             head.base = match made {
                 Made::Here(begun, ..) => {
-                    head.begun = 0;
+                    begun.end(head);
                     begun.base_for(head)
                 }
                 // Ids were lost meanwhile: it lacks them, and nobody has them any more.

@@ -45,6 +45,17 @@ pub(super) enum Node {
     Repeat(Box<Node>, u32, Option<u32>),
 }
 
+impl Node {
+    /// Whether there is no byte in it.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Byte(_) => false,
+            Self::Sequence(nodes) | Self::Either(nodes) => nodes.iter().all(Self::is_empty),
+            Self::Repeat(node, ..) => node.is_empty(),
+        }
+    }
+}
+
 struct Parser<'a> {
     rest: Peekable<Chars<'a>>,
     depth: usize,

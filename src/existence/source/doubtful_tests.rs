@@ -119,6 +119,29 @@ fn what_changes_meanwhile_is_no_list() {
         }
     };
     assert_eq!(api.fails(&cursor(true)), Failure::Changed);
+    // The last row moves to the front, as where the last change counts; or it goes while others come.
+    let moves: [fn(usize, &mut Vec<Value>); 3] = [
+        |n, rows| {
+            if n == 2 {
+                rows.rotate_right(1);
+            }
+        },
+        |n, rows| {
+            if n == 2 {
+                rows.remove(0);
+                rows.push(json!(999));
+            }
+        },
+        |n, rows| {
+            if n == 7 {
+                rows.push(json!(999));
+            }
+        },
+    ];
+    for (before, total) in moves.into_iter().flat_map(|change| [(change, false), (change, true)]) {
+        let mut api = Api { before, ..super::fake_api::api(0..25, 5) };
+        assert_eq!(api.fails(&cursor(total)), Failure::Changed);
+    }
     // The last row comes twice, another one not at all, and the first page is as it was.
     let mut moved = super::fake_api::api(0..15, 5);
     moved.before = |n, rows| {

@@ -1,8 +1,8 @@
 //! A list that the API gives, page by page.
 //!
-//! While numbered pages are read a row may move to a page that was read already, because one before it goes; and if
-//! another one comes at the end the total stays the same. So all pages are read twice. If each has the same ids both
-//! times, the list was just that when the second reading began.
+//! While pages are read a row may move to a page that was read already, because one before it goes; and if another one
+//! comes at the end the total stays the same. So all pages are read twice. If each has the same ids both times, the list
+//! was just that when the second reading began.
 
 use super::super::{HttpSource, Paging};
 use super::page::{Page, request};
@@ -94,8 +94,11 @@ impl Http {
             }
         };
         let value = value.as_ref().map(|(parameter, value)| (*parameter, &**value));
-        let read = self.read.get(page).filter(|_| self.is_again).map(|read| &read.etag);
-        let etag = read.or(self.known.get(page)).filter(|etag| !etag.is_empty());
+        // Where the next page is only a page itself says.
+        let is_counted = matches!(source.paging, Paging::Numbers { .. });
+        let read = self.read.get(page).filter(|_| self.is_again && is_counted);
+        let etag = read.map(|read| &read.etag).or(self.known.get(page));
+        let etag = etag.filter(|etag| !etag.is_empty());
         Some(Ask { ticket, what: Asking::Http(request(source, value, etag.map(|etag| &**etag))) })
     }
 
@@ -112,7 +115,11 @@ impl Http {
             return Ok(None);
         };
         let Some(index) = self.in_flight.swap_remove(at).page else { return Ok(None) };
-        let Came::Http(fields, body) = came else { return Err(Failure::Unreachable) };
+        let (fields, body) = match came {
+            Came::Http(fields, body) => (fields, body),
+            Came::TooMuch => return Err(Failure::TooMany),
+            Came::Redis(_) | Came::Nothing => return Err(Failure::Unreachable),
+        };
         if !self.known.is_empty() {
             match status(fields) {
                 304 => {
@@ -150,12 +157,16 @@ impl Http {
         if status(fields) != 304 || read.etag.is_empty() {
             let page = Page::read(source, most, None, fields, body)?;
             let total = self.first.as_ref().and_then(|first| first.total);
-            if page.total != total || page.digest != read.digest {
+            let is_last = index + 1 == self.read.len();
+            let goes_on = matches!(source.paging, Paging::Cursor { .. }) && !is_last;
+            if page.total != total || page.digest != read.digest || page.next.is_some() != goes_on {
                 return Err(Failure::Changed);
             }
+            self.cursor = page.next;
+            self.may += usize::from(goes_on);
         }
         self.answered += 1;
-        Ok(self.answered == self.may)
+        Ok(self.answered == self.read.len())
     }
 
     /// Asks for all, without conditions.
@@ -187,7 +198,11 @@ impl Http {
         }
         match &source.paging {
             Paging::One => Ok(true),
-            Paging::Cursor { .. } if next.is_none() => Ok(true),
+            Paging::Cursor { .. } if next.is_none() => {
+                self.cursor = None;
+                (self.asked, self.may, self.answered, self.is_again) = (0, 1, 0, true);
+                Ok(first.pages == 1)
+            }
             Paging::Cursor { .. } if next == self.cursor => Err(Failure::Malformed),
             Paging::Cursor { .. } => {
                 self.cursor = next;
@@ -208,7 +223,7 @@ impl Http {
                 if ids < first.ids && index + 1 < first.pages {
                     return Err(Failure::Incomplete);
                 }
-                if self.answered == first.pages && first.pages > 1 {
+                if self.answered == first.pages {
                     (self.asked, self.answered, self.is_again) = (0, 0, true);
                 }
                 Ok(first.pages == 1)

@@ -33,7 +33,7 @@ fn a_cursor_is_followed_to_its_end() {
     for total in [true, false] {
         let mut api = api(0..23, 5);
         assert_eq!(api.read(&cursor(total)), Ok((hashes(0..23), 22, 0)));
-        assert_eq!(api.asked.len(), 5);
+        assert_eq!((api.asked.len(), &api.asked[..5]), (10, &api.asked[5..]));
         assert_eq!(api.asked[1], "/list?size=5&after=5");
         assert_eq!(api.most_in_flight, 1);
     }
@@ -76,6 +76,7 @@ fn a_request_asks_for_json() {
             (":scheme", "http"),
             (":authority", "api.test"),
             ("accept", "text/json"),
+            ("cache-control", "no-cache"),
         ];
         expected.extend(etag.map(|etag| ("if-none-match", etag)));
         assert_eq!(request, block(&expected));

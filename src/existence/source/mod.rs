@@ -76,6 +76,8 @@ pub enum Came<'a> {
     Http(Fields<'a>, &'a [u8]),
     /// Replies.
     Redis(&'a [u8]),
+    /// More than may come at once.
+    TooMuch,
     /// Nothing.
     Nothing,
 }

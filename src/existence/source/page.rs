@@ -135,8 +135,13 @@ pub(super) fn request(
     fields.push(b":path", path.as_bytes());
     fields.push(b":scheme", b"http");
     fields.extend(source.fields.iter().map(|(name, value)| (&**name, &**value)));
-    if !source.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"accept")) {
-        fields.push(b"accept", b"application/json");
+    // A cache on the way must not give a list from before this one was begun.
+    for (name, value) in
+        [(&b"accept"[..], &b"application/json"[..]), (b"cache-control", b"no-cache")]
+    {
+        if !source.fields.iter().any(|(known, _)| known.eq_ignore_ascii_case(name)) {
+            fields.push(name, value);
+        }
     }
     if let Some(etag) = etag {
         fields.push(b"if-none-match", etag);
