@@ -81,8 +81,20 @@ pub fn million(report: &mut Report) {
         let valid = ask(&envoy, VALID, 200, |n| 2 * (Random::new(n).below(MILLION) + 1));
         report.figure(&format!("{width}_bits_valid_refused"), VALID - valid);
         report.check("every id that exists passes", valid == VALID);
+        envoy.client().get("/hot");
+        let memory = || {
+            sleep(Duration::from_millis(1_500)); // the workers' next tick
+            let of = |name| envoy.metric(&format!("tiercel_{name}"));
+            (of("vm_memory_bytes"), of("l1_entries"))
+        };
+        let memory_before = memory();
         let before = lists.asked.load(Ordering::Relaxed);
         let answered = ask(&envoy, ABSENT, 404, |n| 2 * n + 1);
+        let memory_after = memory();
+        report.figure(&format!("{width}_bits_vm_memory_before"), memory_before.0);
+        report.figure(&format!("{width}_bits_vm_memory_after"), memory_after.0);
+        let stays = memory_before == memory_after && envoy.client().get("/hot").is_hit();
+        report.check("a million absent ids change nothing in memory", stays);
         let passed = lists.asked.load(Ordering::Relaxed) - before;
         let rate = share(passed, ABSENT);
         report.figure(&format!("{width}_bits_absent_passed"), passed);
@@ -92,7 +104,6 @@ pub fn million(report: &mut Report) {
         let rate = if width == 8 { rate } else { share(looked_up(LOOKED_UP), LOOKED_UP) };
         report.figure(&format!("{width}_bits_to_theory"), rate / theory);
         report.check("as many false positives as theory has", (rate / theory - 1.0).abs() < 0.2);
-        sleep(Duration::from_millis(200)); // the workers' next tick
         report.figure(&format!("{width}_bits_counted"), count(&envoy, "false_positive"));
     }
 }

@@ -1,5 +1,4 @@
-//! Spaces of ids, whose origin and Redis say what they like: nothing is asked without end, and no id that a list has is
-//! refused.
+//! Spaces of ids, whose origin and Redis say what they like: nothing is asked without end, and nothing fails.
 //!
 //! Input: a letter for the source, `o`ne page, `n`umbered pages, a `c`ursor, a `s`et or a sorted set (`z`), and `f` for a
 //! fleet, on a line; what is answered, one part after the other, over and over.

@@ -14,6 +14,7 @@ use crate::existence::{
     Absent, Carried, Created, FieldPairs, HttpSource, Paging, Pattern, RedisSource, SourcePolicy,
     SpacePolicy, Width,
 };
+use crate::http::query::parameter;
 
 /// Spaces of a configuration, at most.
 const MAX_SPACES: usize = 16;
@@ -56,13 +57,14 @@ impl Check<'_> {
         if space.ahead.is_some() && !space.monotonic {
             self.fail(&format!("{path}.ahead"), "is for spaces that are monotonic");
         }
-        let source = self.source(&format!("{path}.source"), &space.source, config);
+        let most = space.max_ids as usize;
+        let source = self.source(&format!("{path}.source"), &space.source, most, config);
         SpacePolicy {
             name: name.into(),
             scope: scope(name, space, &source, config),
             pattern: self.pattern(&format!("{path}.pattern"), &space.pattern),
             width: if space.width == 8 { Width::Eight } else { Width::Sixteen },
-            max_ids: space.max_ids as usize,
+            max_ids: most,
             max_age_ms: space.max_age.0,
             refresh_ms: space.refresh.0,
             grace_ms: grace.0,
@@ -85,7 +87,14 @@ impl Check<'_> {
         pattern.ok()
     }
 
-    fn source(&mut self, path: &str, source: &Source, config: &Config) -> SourcePolicy {
+    /// Where a list of up to `most` ids comes from.
+    fn source(
+        &mut self,
+        path: &str,
+        source: &Source,
+        most: usize,
+        config: &Config,
+    ) -> SourcePolicy {
         match source {
             Source { http: Some(http), redis: None, ids: None } => {
                 SourcePolicy::Http(self.http_list(&format!("{path}.http"), http, config))
@@ -101,6 +110,10 @@ impl Check<'_> {
                 SourcePolicy::Redis(RedisSource { key: key.clone(), sorted })
             }
             Source { http: None, redis: None, ids: Some(ids) } => {
+                if ids.len() > most {
+                    let message = format!("has {} ids, more than max_ids", ids.len());
+                    self.fail(&format!("{path}.ids"), &message);
+                }
                 let ids = ids.iter().map(|id| match id {
                     Id::Text(text) => canonical(text.as_bytes()).into(),
                     Id::Number(number) => number.to_string().into(),
@@ -139,12 +152,13 @@ impl Check<'_> {
                 if total.is_none() {
                     self.missing(&format!("{path}.total"), "it tells how many pages there are");
                 }
-                let parameter = self.parameter(&format!("{path}.page.parameter"), &page.parameter);
+                let of = format!("{path}.page.parameter");
+                let parameter = self.parameter(&of, &page.parameter, &http.path);
                 Paging::Numbers { parameter, first: page.first }
             }
             (None, Some(cursor)) => {
                 let of = format!("{path}.cursor.parameter");
-                let parameter = self.parameter(&of, &cursor.parameter);
+                let parameter = self.parameter(&of, &cursor.parameter, &http.path);
                 let next = self.pointer(&format!("{path}.cursor.next"), &cursor.next);
                 Paging::Cursor { parameter, next }
             }
@@ -158,7 +172,7 @@ impl Check<'_> {
             path: http.path.clone(),
             fields,
             paging,
-            ids: self.pointer(&format!("{path}.ids"), &http.ids),
+            ids: self.ids(&format!("{path}.ids"), &http.ids),
             total,
             concurrency: usize::from(http.concurrency),
             cluster,
@@ -185,14 +199,28 @@ impl Check<'_> {
         headers.iter().map(|(name, value)| (lower(name), value.as_bytes().into())).collect()
     }
 
-    fn parameter(&mut self, path: &str, text: &str) -> Box<str> {
+    /// A parameter that tells pages apart, of a list with this target.
+    fn parameter(&mut self, path: &str, text: &str, target: &str) -> Box<str> {
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
         if text.is_empty() {
             self.missing(path, "a query parameter");
         } else if !text.bytes().all(is_plain) {
             self.fail(path, &format!("{text:?} is not made of letters, digits, -, ., _ and ~"));
         }
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        if parameter(query.as_bytes(), text.as_bytes()).is_some() {
+            self.fail(path, &format!("{text:?} is in the path already"));
+        }
         text.into()
+    }
+
+    /// Where a page has its ids.
+    fn ids(&mut self, path: &str, text: &str) -> Pointer {
+        let pointer = self.pointer(path, text);
+        if text.starts_with('/') && !text.split('/').any(|step| step == "*") {
+            self.fail(path, &format!("{text:?} has no `*`, and so names one id alone"));
+        }
+        pointer
     }
 
     fn pointer(&mut self, path: &str, text: &str) -> Pointer {

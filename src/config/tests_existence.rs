@@ -97,6 +97,9 @@ fn every_error_is_told_with_its_path() {
         config["l2"] = Value::Null;
         config["spaces"]["Bad name"] = json!({"pattern": "x", "source": {"ids": []}});
         config["spaces"]["empty"] = json!({});
+        config["spaces"]["long"] = json!({"pattern": "x", "max_ids": 1, "source": {"ids": [1, 2]}});
+        let twice = json!({"path": "/g?page=1", "ids": "/a/b", "page": {"parameter": "page"}, "total": "/n"});
+        config["spaces"]["twice"] = json!({"pattern": "x", "source": {"http": twice}});
         config["spaces"]["event"]["width"] = json!(12);
         config["spaces"]["event"]["pattern"] = json!("[0-9");
         config["spaces"]["event"]["max_ids"] = json!(0);
@@ -139,6 +142,9 @@ fn every_error_is_told_with_its_path() {
         ("spaces.event.source.http.headers.X", "has control characters"),
         ("spaces.event.source.http.concurrency", "between 1 and 16"),
         ("spaces.game.source", "must be one of http, redis, ids"),
+        ("spaces.long.source.ids", "has 2 ids, more than max_ids"),
+        ("spaces.twice.source.http.ids", "has no `*`"),
+        ("spaces.twice.source.http.page.parameter", "is in the path already"),
         ("routes[0].exists", "is for routes of GET and HEAD alone"),
         ("routes[0].exists[0].space", "there is no space \"none\""),
         ("routes[0].exists[1].id", "is not one gap"),
@@ -152,7 +158,7 @@ fn every_error_is_told_with_its_path() {
         let has = |error: &&String| error.starts_with(&format!("{path}: ")) && error.contains(part);
         assert!(found.iter().any(|error| has(&error)), "{path}: {part} in {found:#?}");
     }
-    assert_eq!(found.len(), 26, "{found:#?}");
+    assert_eq!(found.len(), 29, "{found:#?}");
     let reads = errors(|config| config["routes"][1]["methods"] = json!(["GET"]));
     assert_eq!(reads.len(), 1, "{reads:?}");
     let unseen = errors(|config| {

@@ -6,7 +6,7 @@ use super::exchange::Exchange;
 use super::{Bypass, Worker};
 use crate::coherence::{Filling, SharedData};
 use crate::config::{Policy, Rule};
-use crate::existence::{Count, Created, Space, Verdict, hash};
+use crate::existence::{Count, Created, Pattern, Space, Verdict, hash};
 
 /// How often a request may say which id it means, and be refused.
 const MOST: usize = 16;
@@ -136,9 +136,13 @@ pub(super) fn created(
     let news = wanted.filter_map(|created| {
         let space = policy.spaces.get(created.space)?;
         let ids = created.id.values(with);
-        let pattern = space.pattern.as_ref();
-        // What is not well-formed may be another one for the origin: `1_000`.
-        let are_known = ids.iter().all(|id| pattern.is_some_and(|p| p.is_match(id.as_bytes())));
+        // What is neither a number nor well-formed may be another one for the origin: `1_000`.
+        let is_known = |id: &String| {
+            let is_well_formed = |p: &Pattern| p.is_match(id.as_bytes());
+            id.bytes().all(|b| b.is_ascii_digit())
+                || space.pattern.as_ref().is_some_and(is_well_formed)
+        };
+        let are_known = ids.iter().all(is_known);
         if ids.is_empty() || !are_known {
             // Those go on without being known.
             let go_on = space.monotonic && space.ahead == u64::MAX;

@@ -27,13 +27,14 @@ return set";
 /// Makes a filter whose pieces are there the last one, unless recent ids were lost since its list was begun, or another
 /// one's list was begun later. `KEYS[1]` the set, `KEYS[2]` the head, `KEYS[3]` the filter; `ARGV[1]` which set that must
 /// be, `ARGV[2]` the head, `ARGV[3]` how long all are kept, in ms, `ARGV[4]` the score up to which recent ids are in its
-/// list, `ARGV[5]` what keys of filters begin with, `ARGV[6]` how long the one before is kept. Returns whether it did.
+/// list, `ARGV[5]` what keys of filters begin with, `ARGV[6]` how long the one before is kept. Returns 1 if it did, 0 if not; -1 if the
+/// pieces are gone.
 const COMMIT: &[u8] =
     b"if redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')[1] ~= ARGV[1] then return 0 end
 local head = redis.call('GET', KEYS[2]) or ''
 local last, base, set = string.match(head, '^1 (%d+) %d+ (%d+) (%d+)$')
 if last and 'i' .. set == ARGV[1] and tonumber(base) > tonumber(ARGV[4]) then return 0 end
-if redis.call('PEXPIRE', KEYS[3], ARGV[3]) == 0 then return 0 end
+if redis.call('PEXPIRE', KEYS[3], ARGV[3]) == 0 then return -1 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 if last and ARGV[5] .. last ~= KEYS[3] then redis.call('PEXPIRE', ARGV[5] .. last, ARGV[6]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[4])
@@ -277,9 +278,12 @@ pub(super) fn is_kept(mut replies: &[u8]) -> bool {
     is_number() && is_number()
 }
 
-/// Whether a filter was made the last one.
-pub(super) fn is_committed(mut replies: &[u8]) -> bool {
-    next_reply(&mut replies) == Ok(Reply::Integer(1))
+/// Whether a filter was made the last one, or is not to be; none if it was not for another reason.
+pub(super) fn committed(mut replies: &[u8]) -> Option<bool> {
+    match next_reply(&mut replies) {
+        Ok(Reply::Integer(number @ (0 | 1))) => Some(number == 1),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -334,7 +338,9 @@ mod tests {
             (Ok(Some(&b"\xff"[..])), Ok(None))
         );
         assert!(
-            is_kept(b":1\r\n:1\r\n") && !is_kept(b"-OOM no\r\n:1\r\n") && is_committed(b":1\r\n")
+            is_kept(b":1\r\n:1\r\n")
+                && !is_kept(b"-OOM no\r\n:1\r\n")
+                && committed(b":1\r\n") == Some(true)
         );
     }
 }

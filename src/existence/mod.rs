@@ -19,6 +19,7 @@ pub mod source;
 mod space;
 #[cfg(test)]
 mod space_tests;
+mod telling;
 
 pub use absent::Absent;
 pub use filter::{Assembly, Build, DecodeError, Filter};
@@ -29,4 +30,5 @@ pub use policy::{
     Carried, Created, FieldPairs, HttpSource, Paging, RedisSource, SourcePolicy, SpacePolicy,
 };
 pub use shard::Width;
-pub use space::{Count, Space, Standing};
+pub use space::Space;
+pub use telling::{Count, Standing};

@@ -4,12 +4,12 @@ use std::rc::Rc;
 
 use super::fleet::Keys;
 use super::head::Head;
-use super::keeper::{Around, Event, Fleet, Keeper, keep_ms};
+use super::keeper::{Around, Fleet, Keeper, keep_ms};
 use super::known::{Known, Verdict};
 use super::names::Names;
 use super::source::{Ask, Asking, Came};
+use super::telling::{Count, Standing, Telling};
 use super::{Assembly, SpacePolicy, hash};
-use crate::closed_enum::closed_enum;
 use crate::coherence::SharedData;
 
 /// Pieces of a filter that are read from the memory of the process in one tick.
@@ -18,70 +18,6 @@ const LOADED: usize = 64;
 const SILENCE_MS: u64 = 2_000;
 /// A ticket of the space itself, not its keeper's.
 const OWN: u32 = 1 << 31;
-
-closed_enum! {
-    /// What is counted of a space, besides verdicts.
-    pub enum Count {
-        /// A request was answered, for its id does not exist.
-        Refused => "refused",
-        /// One would have been, but for `shadow`.
-        Shadowed => "shadowed",
-        /// The origin found an id that does not exist by what is known: an error of the filter.
-        FalseNegative => "false_negative",
-        /// The origin did not find an id that the filter has.
-        FalsePositive => "false_positive",
-        /// Ids that came into being.
-        Created => "created",
-        /// Ids that the origin found and the filter does not have.
-        Seen => "seen",
-        /// A list was read, and a filter made of it.
-        Built => "built",
-        /// The source says that its list is the same.
-        Unchanged => "unchanged",
-        /// The fleet's last filter was loaded.
-        Loaded => "loaded",
-        /// It was no good.
-        LoadFailed => "load_failed",
-        /// The filter was kept in Redis.
-        Kept => "kept",
-        /// A list was not used.
-        ReadFailed => "read_failed",
-        /// Ids came into being, and nobody knows which.
-        Lost => "lost",
-    }
-}
-
-/// What a space is at, for gauges.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Ids of the list.
-    pub ids: u64,
-    /// Ids that came into being since.
-    pub recent: u64,
-    /// Bytes of the filter.
-    pub bytes: u64,
-    /// The list's age, in s.
-    pub age_s: u64,
-    /// Why every id may go on, if it may.
-    pub open: Option<Verdict>,
-    /// How long the last filter took to be made, in ms; 0 if that was not here.
-    pub build_ms: u64,
-}
-
-impl Standing {
-    /// Its values, with the names of their metrics.
-    #[must_use]
-    pub fn values(&self) -> [(&'static str, u64); 6] {
-        [
-            ("existence_ids", self.ids),
-            ("existence_recent", self.recent),
-            ("existence_filter_bytes", self.bytes),
-            ("existence_list_age_seconds", self.age_s),
-            ("existence_open", u64::from(self.open.is_some())),
-            ("existence_build_ms", self.build_ms),
-        ]
-    }
-}
 
 /// Where a space's values lie, and what is known of them.
 #[derive(Debug)]
@@ -119,14 +55,7 @@ pub struct Space {
     sending: Option<Sending>,
     dropped: bool,
     own_tickets: u32,
-    counts: [u64; Count::ALL.len()],
-    verdicts: [u64; Verdict::ALL.len()],
-    lines: Vec<(log::Level, String)>,
-    /// What was last said of why every id may go on.
-    said: Option<Verdict>,
-    build_ms: u64,
-    /// What was last told of what it is at.
-    told: Standing,
+    telling: Telling,
 }
 
 impl Space {
@@ -156,12 +85,7 @@ impl Space {
             sending: None,
             dropped: false,
             own_tickets: 0,
-            counts: [0; Count::ALL.len()],
-            verdicts: [0; Verdict::ALL.len()],
-            lines: Vec::new(),
-            said: None,
-            build_ms: 0,
-            told: Standing::default(),
+            telling: Telling::default(),
         }
     }
 
@@ -203,17 +127,13 @@ impl Space {
         let Place { names, known } = &mut self.place;
         let of = (&*self.policy, silence_ms);
         let verdict = known.verdict((shared, names), &text, of, now_ms);
-        if let Some(count) = self.verdicts.get_mut(verdict.index()) {
-            *count += 1;
-        }
+        self.telling.judged(verdict);
         Some((verdict, hash(text.as_bytes())))
     }
 
     /// Counts something.
     pub fn count(&mut self, count: Count, by: u64) {
-        if let Some(known) = self.counts.get_mut(count.index()) {
-            *known += by;
-        }
+        self.telling.count(count, by);
     }
 
     /// Ids come into being, or were seen to exist: all workers know them from now on, and other instances soon. Those
@@ -300,7 +220,10 @@ impl Space {
             now_ms,
         };
         act(&mut self.keeper, &mut self.place, &around);
-        self.tell();
+        let bytes = self.place.known.filter().map_or(0, |filter| filter.size());
+        for event in std::mem::take(&mut self.keeper.events) {
+            self.telling.happened(&self.policy.name, event, bytes);
+        }
         self.keeper.take_out()
     }
 
@@ -357,53 +280,6 @@ impl Space {
         self.loading = Some((serial, assembly, next));
     }
 
-    /// Counts what the keeper did, and says so.
-    fn tell(&mut self) {
-        for event in std::mem::take(&mut self.keeper.events) {
-            let count = match event {
-                Event::Built(..) => Count::Built,
-                Event::Unchanged => Count::Unchanged,
-                Event::Loaded(_) => Count::Loaded,
-                Event::Refused(_) => Count::LoadFailed,
-                Event::Kept => Count::Kept,
-                Event::Failed(..) => Count::ReadFailed,
-                Event::Lost => Count::Lost,
-            };
-            self.count(count, 1);
-            let name = &self.policy.name;
-            self.lines.extend(match event {
-                Event::Built(ids, all_ms, build_ms) => {
-                    self.build_ms = build_ms;
-                    let bytes = self.place.known.filter().map_or(0, |filter| filter.size());
-                    let text = format!(
-                        "space {name}: a list of {ids} ids was read and its filter made in {all_ms} ms, \
-                         {build_ms} ms of it for the filter of {bytes} bytes"
-                    );
-                    Some((log::Level::Info, text))
-                }
-                Event::Loaded(ids) => {
-                    let text = format!("space {name}: a filter of {ids} ids was loaded from Redis");
-                    Some((log::Level::Info, text))
-                }
-                Event::Refused(error) => {
-                    let text = format!("space {name}: the filter in Redis is not used: {error}");
-                    Some((log::Level::Warn, text))
-                }
-                Event::Failed(failure, wait_ms) => {
-                    let text = format!(
-                        "space {name}: the list of ids is not used: {failure}; the next attempt is in {wait_ms} ms"
-                    );
-                    Some((log::Level::Warn, text))
-                }
-                Event::Lost => {
-                    let text = format!("space {name}: ids came into being, and nobody knows which");
-                    Some((log::Level::Warn, text))
-                }
-                Event::Unchanged | Event::Kept => None,
-            });
-        }
-    }
-
     /// What has changed of what it is at, with the names of the metrics; says so once when requests begin, or cease, to
     /// go on whatever their ids.
     pub fn standing(&mut self, shared: &impl SharedData, now_ms: u64) -> Vec<(&'static str, u64)> {
@@ -411,42 +287,25 @@ impl Space {
         let Place { names, known } = &mut self.place;
         let head = known.follow(shared, names);
         let open = known.open((&*self.policy, silence_ms), &head, now_ms);
-        if self.said != open {
-            self.said = open;
-            let name = &self.policy.name;
-            self.lines.push(match open {
-                Some(why) => {
-                    let text = format!("space {name}: requests go on whatever their ids: {why}");
-                    (log::Level::Warn, text)
-                }
-                None => (log::Level::Info, format!("space {name}: it is known which ids exist")),
-            });
-        }
-        let known = &self.place.known;
-        let filter = known.filter();
+        let (known, filter) = (&self.place.known, self.place.known.filter());
         let standing = Standing {
             ids: filter.map_or(0, |filter| filter.ids()),
             recent: known.recent(),
             bytes: filter.map_or(0, |filter| filter.size() as u64),
             age_s: known.age_ms(now_ms) / 1_000,
             open,
-            build_ms: self.build_ms,
+            build_ms: 0,
         };
-        let before = std::mem::replace(&mut self.told, standing).values();
-        let changed = standing.values().into_iter().zip(before).filter(|(now, then)| now != then);
-        changed.map(|(now, _)| now).collect()
+        self.telling.stands(&self.policy.name, standing)
     }
 
     /// What was counted since this was last asked, verdicts included, each with its name.
     pub fn take_counts(&mut self) -> Vec<(&'static str, u64)> {
-        let counts = Count::ALL.iter().map(|count| count.as_str()).zip(&mut self.counts);
-        let verdicts = Verdict::ALL.iter().map(|verdict| verdict.as_str()).zip(&mut self.verdicts);
-        let counted = counts.chain(verdicts).filter(|(_, count)| **count > 0);
-        counted.map(|(name, count)| (name, std::mem::take(count))).collect()
+        self.telling.take_counts()
     }
 
     /// What there is to say.
     pub fn take_lines(&mut self) -> Vec<(log::Level, String)> {
-        std::mem::take(&mut self.lines)
+        self.telling.take_lines()
     }
 }

@@ -143,8 +143,11 @@ impl Redis {
                 let later = |words: &[&str]| {
                     format!("i{}", words[4]) == name && words[3].parse::<u64>().unwrap() > base
                 };
-                if words.len() == 5 && later(&words) || !self.hashes.contains_key(filter) {
+                if words.len() == 5 && later(&words) {
                     return b":0\r\n".to_vec();
+                }
+                if !self.hashes.contains_key(filter) {
+                    return b":-1\r\n".to_vec();
                 }
                 set.retain(|_, score| *score > base);
                 self.strings.insert(head_key.to_owned(), head.as_bytes().to_vec());

@@ -60,7 +60,8 @@ impl Keeper {
             };
         }
         // What Redis has lost, or never had.
-        let is_kept = self.snapshot.is_some_and(|snapshot| snapshot.serial >= head.serial);
+        let is_kept = head.serial == self.outdated
+            || self.snapshot.is_some_and(|snapshot| snapshot.serial >= head.serial);
         let filter = place.known.filter().filter(|_| place.known.serial() == head.serial);
         if let Some(filter) = filter.filter(|_| !is_kept && head.base != UNMEASURED)
             && head.incarnation > 0

@@ -131,8 +131,9 @@ pub(super) struct Keeper {
     is_reachable: bool,
     /// What the fleet's last filter is, as far as that is known.
     snapshot: Option<Snapshot>,
-    /// A filter of the fleet that is no good.
+    /// A filter of the fleet that is no good, and one of this process that is not for the fleet.
     refused: u64,
+    outdated: u64,
     /// The token by which it may read the list for the fleet, if it may.
     lease: Option<u64>,
     /// Where recent ids ended, and since when.
@@ -176,6 +177,7 @@ impl Keeper {
             is_reachable: false,
             snapshot: None,
             refused: 0,
+            outdated: 0,
             lease: None,
             quiet: (0, 0),
             out: Vec::new(),
@@ -371,11 +373,14 @@ impl Keeper {
                 self.not_before_ms = around.now_ms + BACKOFF_MS;
             }
             (Errand::Committed(of), Doing::Storing(_, snapshot, _)) if of == snapshot.serial => {
-                if replies.is_some_and(fleet::is_committed) {
-                    self.snapshot = Some(*snapshot);
-                    self.events.push(Event::Kept);
-                } else {
-                    self.not_before_ms = around.now_ms + BACKOFF_MS;
+                match replies.and_then(fleet::committed) {
+                    Some(true) => {
+                        self.snapshot = Some(*snapshot);
+                        self.events.push(Event::Kept);
+                    }
+                    // Another one's list was begun later, or the set is another one: it is not for others.
+                    Some(false) => self.outdated = of,
+                    None => self.not_before_ms = around.now_ms + BACKOFF_MS,
                 }
                 self.doing = Doing::Nothing;
             }

