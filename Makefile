@@ -81,7 +81,9 @@ unit-wasm: setup ## Unit tests of the core, as wasm32 on Node
 
 e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
 	cargo build --quiet --example demo_origin
-	cargo build --quiet --lib --release --target wasm32-wasip1 --features trap --target-dir target/trap
+	@# What is to trap need not be small.
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		cargo build --quiet --lib --release --target wasm32-wasip1 --features trap --target-dir target/trap
 	cargo test --quiet --test e2e
 
 schema: ## Write envoy/tiercel.schema.json anew from the types
