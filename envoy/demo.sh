@@ -50,7 +50,7 @@ Try, in another terminal:
   curl -i http://127.0.0.1:10000/api/games                 again: hit; detail=l1, or detail=l2 when Envoy's
                                                            other worker answers for the first time
   curl -i 'http://127.0.0.1:10000/api/games?utm=x'         still a hit: utm is no part of the identity
-  curl -i http://127.0.0.1:10000/api/games/999             an unknown game: its 404 is kept for 60 s
+  curl -i http://127.0.0.1:10000/api/games/999             an unknown game: detail=absent, the origin is not asked
   curl -i http://127.0.0.1:10000/api/events/1              a bypass: without game_gid it depends on the session
   redis-cli -p 16379 keys '*'                              what L2 holds
   redis-cli -p 16379 shutdown nosave                       Redis gone: requests go on
