@@ -73,7 +73,8 @@ impl Absent {
             let message = "has gaps for text of the request, and so must be JSON";
             return if self.body.iter().all(is_safe) { Ok(()) } else { Err(message.into()) };
         }
-        for raw in [&b"x"[..], b""] {
+        // A number may be in the place of another one's sign, digits or fraction.
+        for raw in [&b"x"[..], b"", b"0", b"7", b"-7"] {
             serde_json::from_slice::<serde::de::IgnoredAny>(&self.fill(|_| raw.to_vec(), 0))
                 .map_err(|error| {
                     format!(
@@ -238,6 +239,9 @@ mod tests {
             ("application/json", "{\"a\":{query:a|1}}", false),
             ("application/json", "{\"n\":{query:n||1..}}", false),
             ("application/json", "{\"a\":1", false),
+            ("application/json", "[-{query:a|0|..}]", false),
+            ("application/json", "[{query:a|0|..}5]", false),
+            ("application/json", "[-{query:a|1|1..}]", true),
             ("text/html", "<p>{now} {query:n|1|1..}</p>", true),
             ("text/html", "<p>{header:a}</p>", false),
         ] {

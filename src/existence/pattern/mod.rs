@@ -198,6 +198,7 @@ mod tests {
             ("(a*)*b", &["b", "aab"], &["a", "ba"]),
             ("\u{e9}+.", &["\u{e9}\u{e9}x"], &["\u{e9}", "x"]),
             (r"[\]\-a]", &["]", "-", "a"], &["\\", "b"]),
+            (r"[\$-f][+-\.][a-]", &["$,a", "f.-"], &["g,a", "$/a", "$,b"]),
         ] {
             let (pattern, text) = (Pattern::parse(pattern).unwrap(), pattern);
             for id in good {
@@ -213,6 +214,10 @@ mod tests {
             ("[0-9", "a class without its end"),
             ("[]", "an empty class"),
             ("[z-a]", "a range that is upside down"),
+            (r"[a-\d]", "none of characters"),
+            ("[a", "a class without its end"),
+            ("[a-", "a class without its end"),
+            (r"[a\", "ends in"),
             ("[\u{e9}]", "only ASCII"),
             ("(a", "a group without its end"),
             ("a)", "`)` without"),

@@ -126,7 +126,10 @@ impl Parser<'_> {
             }
             '[' => Node::Byte(self.class()?),
             '.' => Node::Byte(Set::range(b'\n', b'\n').not()),
-            '\\' => Node::Byte(self.escaped()?),
+            '\\' => match self.escaped()? {
+                Item::Byte(byte) => Node::Byte(Set::range(byte, byte)),
+                Item::Set(set) => Node::Byte(set),
+            },
             '?' | '*' | '+' | '{' => return Err(format!("has nothing to repeat before `{first}`")),
             '^' | '$' => {
                 return Err(format!(
@@ -142,12 +145,13 @@ impl Parser<'_> {
     }
 
     /// What stands behind a backslash.
-    fn escaped(&mut self) -> Result<Set, String> {
+    fn escaped(&mut self) -> Result<Item, String> {
         match self.rest.next() {
-            Some('d') => Ok(Set::range(b'0', b'9')),
+            Some('d') => Ok(Item::Set(Set::range(b'0', b'9'))),
             Some('w') => {
                 let ranges = [(b'0', b'9'), (b'a', b'z'), (b'A', b'Z'), (b'_', b'_')];
-                Ok(ranges.iter().fold(Set::default(), |set, (a, b)| set.or(Set::range(*a, *b))))
+                let all = ranges.iter().map(|(first, last)| Set::range(*first, *last));
+                Ok(Item::Set(all.fold(Set::default(), Set::or)))
             }
             Some(other) if other.is_ascii_punctuation() => single(other),
             Some(other) => Err(format!("has a `\\{other}`, which is not known here")),
@@ -159,39 +163,53 @@ impl Parser<'_> {
         let is_not = self.rest.next_if_eq(&'^').is_some();
         let (mut all, mut is_empty) = (Set::default(), true);
         loop {
-            let next = self.rest.next().ok_or("has a class without its end")?;
-            let set = match next {
-                ']' if is_empty => return Err("has an empty class".into()),
-                ']' => return Ok(if is_not { all.not() } else { all }),
-                '\\' => self.escaped()?,
-                '[' => return Err(r"has a class in a class: a bracket there is `\[`".into()),
-                first => self.range(first)?,
+            if self.rest.next_if_eq(&']').is_some() {
+                return match is_empty {
+                    true => Err("has an empty class".into()),
+                    false if is_not => Ok(all.not()),
+                    false => Ok(all),
+                };
+            }
+            let set = match self.item()? {
+                Item::Set(set) => set,
+                Item::Byte(first) => self.range(first)?,
             };
             (all, is_empty) = (all.or(set), false);
         }
     }
 
-    /// One character of a class, or all from it to another one.
-    fn range(&mut self, first: char) -> Result<Set, String> {
+    /// A part of a class, if it is no range.
+    fn item(&mut self) -> Result<Item, String> {
+        match self.rest.next().ok_or("has a class without its end")? {
+            '\\' => self.escaped(),
+            '[' => Err(r"has a class in a class: a bracket there is `\[`".into()),
+            other => single(other),
+        }
+    }
+
+    /// A byte of a class, or all from it to another one.
+    fn range(&mut self, first: u8) -> Result<Set, String> {
         let mut rest = self.rest.clone();
-        let is_range = rest.next() == Some('-') && rest.peek().is_some_and(|last| *last != ']');
-        if !is_range {
-            return single(first);
+        if rest.next() != Some('-') || rest.peek() == Some(&']') {
+            return Ok(Set::range(first, first));
         }
         self.rest = rest;
-        let last = self.rest.next().ok_or("has a class without its end")?;
-        match (u8::try_from(first), u8::try_from(last)) {
-            (Ok(first @ 0..=127), Ok(last @ 0..=127)) if last != b'\\' && first <= last => {
-                Ok(Set::range(first, last))
-            }
-            _ => Err(format!("has a range that is upside down, or not of ASCII: {first}-{last}")),
+        match self.item()? {
+            Item::Byte(last) if first <= last => Ok(Set::range(first, last)),
+            _ => Err("has a range that is upside down, or none of characters".into()),
         }
     }
 }
 
-fn single(character: char) -> Result<Set, String> {
+/// A part of a class.
+enum Item {
+    Byte(u8),
+    Set(Set),
+}
+
+fn single(character: char) -> Result<Item, String> {
     match u8::try_from(character) {
-        Ok(byte @ 0..=127) => Ok(Set::range(byte, byte)),
+        Ok(byte @ 0..=127) => Ok(Item::Byte(byte)),
         _ => Err(format!("has {character:?} in a class: only ASCII may be there")),
     }
 }
