@@ -176,6 +176,12 @@ impl Gap {
         matches!(self.0, Source::Path(_))
     }
 
+    /// Whether it is a query parameter.
+    #[must_use]
+    pub const fn is_query(&self) -> bool {
+        matches!(self.0, Source::Query(_))
+    }
+
     /// Whether it needs the body of the request.
     #[must_use]
     pub const fn needs_request(&self) -> bool {

@@ -56,7 +56,7 @@ pub(super) fn judge(
     for (index, carried) in rule.exists.iter().enumerate() {
         let Some(of) = policy.spaces.get(carried.space) else { continue };
         let Some(space) = spaces.get_mut(&of.scope) else { continue };
-        let once = once || carried.id.is_segment();
+        let once = carried.id.is_segment() || once && carried.id.is_query();
         let others = if once { Vec::new() } else { carried.id.raws(with) };
         if others.len() > MOST {
             continue;
@@ -131,6 +131,7 @@ pub(super) fn created(
     all: &[Created],
     of_response: bool,
     with: &Filling<'_>,
+    is_unknown: bool,
 ) -> Vec<(u64, News)> {
     let wanted = all.iter().filter(|created| created.id.needs_response() == of_response);
     let news = wanted.filter_map(|created| {
@@ -144,8 +145,8 @@ pub(super) fn created(
         };
         let are_known = ids.iter().all(is_known);
         if ids.is_empty() || !are_known {
-            // Those go on without being known.
-            let go_on = space.monotonic && space.ahead == u64::MAX;
+            // Those go on without being known; unless they come late, and are below others by then.
+            let go_on = space.monotonic && space.ahead == u64::MAX && !is_unknown;
             return (!go_on).then_some((space.scope, News::Lost));
         }
         let hashes = ids.iter().map(|id| hash(id.as_bytes())).collect();

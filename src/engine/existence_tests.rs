@@ -30,6 +30,7 @@ fn policy() -> Rc<Policy> {
             {"path": "/bypassed/{id}", "bypass": true, "exists": exists("{id}")},
             {"path": "/one", "query": {"include": ["id"]}, "exists": exists("{query:id}")},
             {"path": "/all", "exists": exists("{query:id}")},
+            {"path": "/both", "query": {"include": ["id"]}, "exists": exists("{header:x-id}")},
             {"path": "/field", "bypass": true, "exists": exists("{header:x-id}")},
             {"path": "/made", "methods": ["POST"], "creates": [
                 {"space": "thing", "id": "{request:/id}"},
@@ -104,6 +105,7 @@ fn of_several_ids_the_origin_may_take_any() {
     let (absent, present) = (("x-id", "9"), ("x-id", "1"));
     assert_eq!(begin("/field", &[absent], true), "absent");
     assert_eq!(begin("/field", &[absent, present], true), "bypass");
+    assert_eq!(begin("/both", &[absent, present], true), "miss");
 }
 
 #[test]
@@ -113,7 +115,13 @@ fn ids_that_nobody_knows_are_lost() {
     let scope = |name| policy.spaces.iter().find(|space| &*space.name == name).unwrap().scope;
     let made = |request: serde_json::Value| {
         let head = Filling::of_head(b"/made", None, Fields::new(&[]));
-        created(&policy, &rule.writes.creates, false, &Filling { request: Some(&request), ..head })
+        created(
+            &policy,
+            &rule.writes.creates,
+            false,
+            &Filling { request: Some(&request), ..head },
+            false,
+        )
     };
     let known = News::Created(vec![hash(b"1000")]);
     assert_eq!(made(json!({"id": 1000})), [(scope("thing"), known)]);
@@ -123,6 +131,9 @@ fn ids_that_nobody_knows_are_lost() {
     }
     // One that is above all others passes, unless only those that are near do.
     let head = Filling::of_head(b"/made", None, Fields::new(&[]));
-    let of_response = created(&policy, &rule.writes.creates, true, &head);
-    assert_eq!(of_response, [(scope("near"), News::Lost)]);
+    let of_response = |is_unknown| created(&policy, &rule.writes.creates, true, &head, is_unknown);
+    let near = (scope("near"), News::Lost);
+    assert_eq!(of_response(false), [near]);
+    // Nor one that may come late.
+    assert_eq!(of_response(true), [(scope("near"), News::Lost), (scope("above"), News::Lost)]);
 }

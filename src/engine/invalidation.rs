@@ -38,6 +38,8 @@ pub struct Invalidation {
     changes: bool,
     /// When the origin has answered, and what was stale by that.
     answered_ms: Option<u64>,
+    /// Whether it may still be carried out after that.
+    is_unknown: bool,
     tags: Tags,
     /// Bytes of bodies that are charged to the worker.
     charged: usize,
@@ -105,6 +107,7 @@ impl Invalidation {
                 response: Body::new(writes.needs_response()),
                 changes,
                 answered_ms: None,
+                is_unknown: false,
                 tags: Tags::default(),
                 charged: 0,
                 head,
@@ -173,7 +176,9 @@ impl Invalidation {
         if creates.is_empty() {
             return Vec::new();
         }
-        self.filled(request, response, |with| created(&self.policy, creates, of_response, with))
+        self.filled(request, response, |with| {
+            created(&self.policy, creates, of_response, with, self.is_unknown)
+        })
     }
 
     /// Calls `give` with the request as far as it fills gaps.
@@ -200,6 +205,7 @@ impl Invalidation {
         }
         // An error may have come after the change; and one of a gateway before it.
         let is_unknown = matches!(status, 408 | 502..=504);
+        self.is_unknown = is_unknown;
         let mut tags = Tags::default();
         self.targets(status, fields, worker, &mut tags);
         self.named(|template| !template.needs_response(), request.as_ref(), None, &mut tags);

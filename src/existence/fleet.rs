@@ -4,6 +4,7 @@
 //! their scores the time in µs, each higher than all before; one member with score `inf` tells the set from others:
 //! if that is gone so are ids, and nobody knows which. The keys of a space lie on one node of a cluster.
 
+use super::head::{Head, UNMEASURED};
 use crate::l2::L2Error;
 use crate::l2::resp::{Reply, command, next_array, next_reply};
 
@@ -32,22 +33,26 @@ return set";
 const COMMIT: &[u8] =
     b"if redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')[1] ~= ARGV[1] then return 0 end
 local head = redis.call('GET', KEYS[2]) or ''
-local last, base, set = string.match(head, '^1 (%d+) %d+ (%d+) (%d+)$')
-if last and 'i' .. set == ARGV[1] and tonumber(base) > tonumber(ARGV[4]) then return 0 end
+local last, complete, base, set = string.match(head, '^1 (%d+) (%d+) (%d+) (%d+)$')
+if last and 'i' .. set == ARGV[1] then
+  local later = tonumber(base) - tonumber(ARGV[4])
+  if later == 0 then later = tonumber(complete) - tonumber(string.match(ARGV[2], '^1 %d+ (%d+)')) end
+  if later > 0 then return 0 end
+end
 if redis.call('PEXPIRE', KEYS[3], ARGV[3]) == 0 then return -1 end
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 if last and ARGV[5] .. last ~= KEYS[3] then redis.call('PEXPIRE', ARGV[5] .. last, ARGV[6]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[4])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1";
 
-/// Gives a lease back, if it is still the one of the token in `ARGV[1]`.
-const GIVE_BACK: &[u8] =
-    b"if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+/// Lets a lease last for another `ARGV[2]` ms, if it is still the one of the token in `ARGV[1]`.
+const RENEW: &[u8] =
+    b"if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
 return 1";
 
-/// How long an instance may read a list before another one does, too, in ms.
-const LEASE_MS: u64 = 60_000;
+/// How long an instance that reads a list keeps others from it without saying so again, in ms.
+const LEASE_MS: u64 = 5_000;
 /// How long a filter that is not the last one is kept, in ms: others may be loading it, or it is not complete yet.
 const SPARE_MS: u64 = 60_000;
 
@@ -68,6 +73,13 @@ pub(super) struct Snapshot {
     pub(super) base: u64,
     /// The set that the others are in.
     pub(super) incarnation: u64,
+}
+
+impl Snapshot {
+    /// Whether its list has all recent ids that a process no longer remembers which agrees on `head`.
+    pub(super) const fn covers(&self, head: &Head) -> bool {
+        head.serial == 0 || head.base != UNMEASURED && self.base >= head.base
+    }
 }
 
 /// What the fleet says.
@@ -118,9 +130,18 @@ impl Keys {
 
     /// Lets another one read the list.
     pub(super) fn give_back(&self, token: u64) -> Vec<u8> {
+        self.lease_for(token, 0)
+    }
+
+    /// Says that the list is still being read.
+    pub(super) fn renew(&self, token: u64) -> Vec<u8> {
+        self.lease_for(token, LEASE_MS)
+    }
+
+    fn lease_for(&self, token: u64, ms: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        let (lease, token) = (self.key("lease"), token.to_string());
-        command(&mut out, &[b"EVAL", GIVE_BACK, b"1", &lease, token.as_bytes()]);
+        let (lease, token, ms) = (self.key("lease"), token.to_string(), ms.to_string());
+        command(&mut out, &[b"EVAL", RENEW, b"1", &lease, token.as_bytes(), ms.as_bytes()]);
         out
     }
 

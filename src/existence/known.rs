@@ -147,7 +147,7 @@ impl Known {
         now_ms: u64,
     ) -> Option<Verdict> {
         let age_ms = self.age_ms(now_ms);
-        let silent = silence_ms.is_some_and(|ms| now_ms.saturating_sub(head.heard_ms) > ms);
+        let silent = silence_ms.is_some_and(|ms| now_ms.abs_diff(head.heard_ms) > ms);
         if self.filter.is_none() {
             Some(Verdict::NoList)
         } else if self.recent.has_lost(self.from) {

@@ -70,6 +70,10 @@ impl Recent {
             }
             self.next = end;
         }
+        // Who needs more knows nothing.
+        if self.places.len() as u64 > self.capacity + self.capacity / 2 {
+            self.forget(self.next.saturating_sub(self.capacity));
+        }
     }
 
     /// The chunk whose first id has the place `base`, and the token to replace it; none if it holds others.
@@ -284,6 +288,22 @@ mod tests {
         assert!(a.add(&shared, &names, &ids(7..8), false));
         b.follow(&shared, &names, &Head::get(&shared, &names));
         assert!(b.contains(7, head.next) && !b.has_lost(head.next));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let (shared, names, mut a) = start(64);
+        let mut b = Recent::new(64);
+        for n in 0..2_000 {
+            assert!(a.add(&shared, &names, &ids(n * 32..n * 32 + 32), false));
+            b.follow(&shared, &names, &Head::get(&shared, &names));
+        }
+        assert!(
+            a.places.len() <= 128 && b.places.len() <= 128,
+            "{} {}",
+            a.places.len(),
+            b.places.len()
+        );
     }
 
     #[test]

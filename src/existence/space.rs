@@ -169,7 +169,10 @@ impl Space {
     /// Sends to Redis what it does not have yet.
     pub fn send(&mut self, now_ms: u64) -> Option<Ask> {
         let fleet = self.fleet.as_ref()?;
-        if let Some(late) = self.sending.take_if(|sending| sending.until_ms < now_ms) {
+        // Neither is it waited for longer when a clock was set back.
+        let is_late =
+            |sending: &mut Sending| sending.until_ms.abs_diff(now_ms + SILENCE_MS) > SILENCE_MS;
+        if let Some(late) = self.sending.take_if(is_late) {
             self.dropped |= late.dropped;
         }
         if self.sending.is_some() || self.unsent.is_empty() && !self.dropped {

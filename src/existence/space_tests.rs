@@ -250,3 +250,74 @@ fn ids_lost_while_the_first_list_is_read_are_not_in_it() {
         assert_ne!(verdict, Verdict::Absent, "step {step}");
     }
 }
+
+#[test]
+fn a_keeper_that_stood_still_does_not_bring_an_older_list_back() {
+    let mut process = process(&[1, 2]);
+    let (mut a, mut b) = (process.worker(policy(), 11), process.worker(policy(), 12));
+    let mut c = process.worker(policy(), 13);
+    process.pass(&mut [&mut a, &mut c], 1_000);
+    assert_eq!(process.ask(&mut a, 999), Verdict::Absent);
+    // A reads the list anew, and stands still when it has come.
+    let mut n = 0;
+    while process.reads.len() == 1 {
+        process.pass(&mut [&mut a, &mut c], 50);
+        n += 1;
+        assert!(n < 1_000);
+    }
+    // B takes over; an id comes into being, and is in B's list.
+    process.pass(&mut [&mut b, &mut c], 2_000);
+    process.add(&mut c, 7, false);
+    process.list.push(7);
+    process.add(&mut c, 7, false);
+    assert_eq!(process.ask(&mut c, 999), Verdict::Absent);
+    process.pass(&mut [&mut b, &mut c], 12_000);
+    assert_eq!(process.ask(&mut c, 7), Verdict::Listed);
+    // B stands still (or its VM begins anew), and A goes on.
+    process.pass(&mut [&mut c], 0);
+    process.now_ms += 1_100;
+    for _ in 0..40 {
+        process.pass(&mut [&mut a], 50);
+        assert_ne!(process.ask(&mut a, 7), Verdict::Absent, "{:?}", process.reads);
+    }
+    process.pass(&mut [&mut a, &mut c], 200);
+    assert_ne!(process.ask(&mut c, 7), Verdict::Absent, "{:?}", process.reads);
+}
+
+#[test]
+fn what_redis_no_longer_tells_is_not_refused_by_who_was_cut_off() {
+    // The score up to which recent ids are in the fleet's last list, and may not be told any more.
+    for (base, expected) in [(0, Verdict::Absent), (50, Verdict::Full)] {
+        let shared = Memory::default();
+        let mut a = in_fleet(&shared);
+        let mut now_ms = 1_000_000;
+        for step in 0..40 {
+            now_ms += 50;
+            let mut asks = a.tick(&shared, Some(true), now_ms);
+            while let Some(Ask { ticket, what }) = asks.pop() {
+                let Asking::Redis(commands) = what else {
+                    let fields = block(&[(":status", "200")]);
+                    let came = Came::Http(Fields::new(&fields), b"{\"ids\": [1]}");
+                    asks.extend(a.came(&shared, ticket, came, now_ms));
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&commands).into_owned();
+                let head = format!("1 5 6 {base} 9");
+                let reply = if text.contains("WITHSCORES") && step < 30 {
+                    "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n$-1\r\n".into()
+                } else if text.contains("WITHSCORES") {
+                    format!("*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n${}\r\n{head}\r\n", head.len())
+                } else if text.contains("\r\nNX\r\n") {
+                    "+OK\r\n$2\r\ni9\r\n".into()
+                } else {
+                    "-ERR no\r\n".to_owned()
+                };
+                asks.extend(a.came(&shared, ticket, Came::Redis(reply.as_bytes()), now_ms));
+            }
+            if step == 29 {
+                assert_eq!(a.verdict(&shared, b"7", now_ms).unwrap().0, Verdict::Absent);
+            }
+        }
+        assert_eq!(a.verdict(&shared, b"7", now_ms).unwrap().0, expected, "{base}");
+    }
+}

@@ -13,7 +13,7 @@ use tiercel::http::fields::{Fields, FieldsBuf};
 
 use super::redis::Redis;
 
-const WORKERS: usize = 4;
+pub const WORKERS: usize = 4;
 /// Between ticks, in ms.
 const TICK: u64 = 50;
 const SETTLE: u64 = 200;
@@ -23,7 +23,7 @@ pub type Values = HashMap<Vec<u8>, (Vec<u8>, u32)>;
 
 /// Memory of a process.
 #[derive(Clone, Default)]
-struct Memory {
+pub struct Memory {
     values: Rc<RefCell<Values>>,
     bell: Rc<Cell<u64>>,
 }
@@ -85,7 +85,7 @@ pub struct Fleet {
     random: fastrand::Rng,
 }
 
-fn instance(worker: usize) -> usize {
+pub fn instance(worker: usize) -> usize {
     worker / 2
 }
 

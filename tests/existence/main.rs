@@ -5,6 +5,8 @@
 
 mod fleet;
 mod redis;
+mod storm;
+mod storms;
 mod threads;
 
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Redis {
     strings: BTreeMap<String, Vec<u8>>,
     /// Of each set: its members and their scores; the highest is no number.
@@ -92,9 +92,12 @@ impl Redis {
                 self.expire(key, ms);
                 b":1\r\n".to_vec()
             }
-            ["EVAL", script, "1", key, token] if script.starts_with("if redis.call('GET'") => {
-                if self.leases.get(key).is_some_and(|(_, known)| known == token) {
-                    self.leases.remove(key);
+            ["EVAL", script, "1", key, token, ms] if script.starts_with("if redis.call('GET'") => {
+                let until_us = self.now_us + ms.parse::<u64>().unwrap() * 1_000;
+                let is_held =
+                    |lease: &&mut (u64, String)| lease.0 > self.now_us && lease.1 == token;
+                if let Some(lease) = self.leases.get_mut(key).filter(is_held) {
+                    lease.0 = until_us;
                 }
                 b":1\r\n".to_vec()
             }
@@ -132,35 +135,43 @@ impl Redis {
                 }
                 bulk(Some(name.as_bytes()))
             }
-            ["EVAL", _, "3", key, head_key, filter, name, head, keep, base, begin, spare] => {
-                let Some(set) = self.sets.get_mut(key).filter(|set| set.contains_key(name)) else {
-                    return b":0\r\n".to_vec();
-                };
-                let base: u64 = base.parse().unwrap();
-                let known = self.strings.get(head_key).map(|head| String::from_utf8_lossy(head));
-                let known = known.unwrap_or_default().into_owned();
-                let words: Vec<_> = known.split(' ').collect();
-                let later = |words: &[&str]| {
-                    format!("i{}", words[4]) == name && words[3].parse::<u64>().unwrap() > base
-                };
-                if words.len() == 5 && later(&words) {
-                    return b":0\r\n".to_vec();
-                }
-                if !self.hashes.contains_key(filter) {
-                    return b":-1\r\n".to_vec();
-                }
-                set.retain(|_, score| *score > base);
-                self.strings.insert(head_key.to_owned(), head.as_bytes().to_vec());
-                self.expire(filter, keep);
-                if let Some(last) = words.get(1).map(|last| format!("{begin}{last}"))
-                    && last != filter
-                {
-                    self.expire(&last, spare);
-                }
-                b":1\r\n".to_vec()
-            }
+            ["EVAL", _, "3", ref parts @ ..] => self.commit(parts),
             _ => panic!("{text:?}"),
         }
+    }
+
+    /// Makes a filter the last one.
+    fn commit(&mut self, parts: &[&str]) -> Vec<u8> {
+        let [key, head_key, filter, name, head, keep, base, begin, spare] = *parts else {
+            panic!("{parts:?}");
+        };
+        let Some(set) = self.sets.get_mut(key).filter(|set| set.contains_key(name)) else {
+            return b":0\r\n".to_vec();
+        };
+        let base: u64 = base.parse().unwrap();
+        let known = self.strings.get(head_key).map(|head| String::from_utf8_lossy(head));
+        let known = known.unwrap_or_default().into_owned();
+        let words: Vec<_> = known.split(' ').collect();
+        let begun: Vec<_> = head.split(' ').collect();
+        let later = |words: &[&str]| {
+            let of = |words: &[&str]| [3, 2].map(|n| words[n].parse::<u64>().unwrap());
+            format!("i{}", words[4]) == name && of(words) > of(&begun)
+        };
+        if words.len() == 5 && later(&words) {
+            return b":0\r\n".to_vec();
+        }
+        if !self.hashes.contains_key(filter) {
+            return b":-1\r\n".to_vec();
+        }
+        set.retain(|_, score| *score >= base);
+        self.strings.insert(head_key.to_owned(), head.as_bytes().to_vec());
+        self.expire(filter, keep);
+        if let Some(last) = words.get(1).map(|last| format!("{begin}{last}"))
+            && last != filter
+        {
+            self.expire(&last, spare);
+        }
+        b":1\r\n".to_vec()
     }
 }
 

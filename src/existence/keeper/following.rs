@@ -14,7 +14,7 @@ impl Keeper {
     /// Asks the fleet what is new, if it is time.
     pub(super) fn poll<S: SharedData>(&mut self, head: &Head, around: &Around<'_, S>) {
         let Some(fleet) = around.fleet else { return };
-        let is_due = around.now_ms.saturating_sub(self.polled_ms) >= fleet.poll_ms;
+        let is_due = around.now_ms.abs_diff(self.polled_ms) >= fleet.poll_ms;
         if is_due && self.in_flight(|errand| *errand == Errand::Poll) == 0 {
             self.polled_ms = around.now_ms;
             self.send(Errand::Poll, Asking::Redis(fleet.keys.poll(head.score)), around);
@@ -41,7 +41,7 @@ impl Keeper {
         }
         let filter = assembly.as_mut().and_then(|assembly| assembly.finish());
         if let Some(filter) = filter {
-            self.doing = Doing::Publishing(Rc::new(filter), Made::Fleet(snapshot), 0);
+            self.doing = Doing::Publishing(Rc::new(filter), Made::Fleet(snapshot), None, 0);
         }
     }
 
@@ -57,13 +57,24 @@ impl Keeper {
         let added = place.known.recent.add(shared, &place.names, &news.ids, false);
         let score = news.ids.iter().map(|(_, score)| *score).max().unwrap_or(0);
         self.snapshot = news.snapshot;
+        let ended = news.snapshot.filter(|snapshot| snapshot.incarnation == news.incarnation);
+        let mut missed = false;
         Head::change(shared, &place.names, |head| {
+            // Ids that are in the fleet's last list are no longer told: some of them may never have been heard here.
+            let known =
+                if head.base == UNMEASURED { head.score } else { head.score.max(head.base) };
+            let base = ended.map_or(0, |snapshot| snapshot.base);
+            missed = head.heard_ms > 0 && base > known;
             head.heard_ms = now_ms;
             if added {
-                head.score = head.score.max(score);
+                head.score = head.score.max(score).max(if missed { base } else { 0 });
             }
             true
         });
+        if missed {
+            place.known.recent.lose(shared, &place.names);
+            self.events.push(Event::Lost);
+        }
     }
 
     /// Learns which set of recent ids there is. If it is another one than before, ids are lost.

@@ -85,12 +85,11 @@ impl Keeper {
         head: &Head,
         around: &Around<'_, S>,
     ) -> bool {
-        let covers = head.serial == 0 || head.base != UNMEASURED && snapshot.base >= head.base;
         let age_ms = around.now_ms.abs_diff(snapshot.complete_ms);
         snapshot.serial > head.serial
             && snapshot.serial != self.refused
             && snapshot.incarnation == head.incarnation
-            && covers
+            && snapshot.covers(head)
             && age_ms <= around.space.max_age_ms
     }
 
@@ -154,7 +153,7 @@ impl Keeper {
     }
 
     pub(super) fn give_back<S>(&mut self, around: &Around<'_, S>) {
-        if let Some((fleet, token)) = around.fleet.zip(self.lease.take()) {
+        if let Some((fleet, (token, _))) = around.fleet.zip(self.lease.take()) {
             self.send(Errand::Nothing, Asking::Redis(fleet.keys.give_back(token)), around);
         }
     }

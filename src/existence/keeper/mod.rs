@@ -24,6 +24,10 @@ const BACKOFF_MS: u64 = 1_000;
 const LONGEST_MS: u64 = 60_000;
 /// How long after its own time-out the host may tell of a call, in ms.
 const LATE_MS: u64 = 10_000;
+/// Ticks that are further apart say that a clock was set, or that the worker stood still.
+const LEAP_MS: u64 = 500;
+/// How often a lease is renewed, in ms.
+const RENEW_MS: u64 = 1_500;
 /// How long what is kept in Redis outlives the time for which it may be used, in ms.
 const SPARE_MS: u64 = 60_000;
 
@@ -43,8 +47,8 @@ enum Doing {
     Building(Begun, Box<Build>, Etags, u64),
     /// It fetches the fleet's last filter.
     Loading(Snapshot, Option<Box<Assembly>>, usize),
-    /// It puts a filter into the memory of the process.
-    Publishing(Rc<Filter>, Made, usize),
+    /// It puts a filter into the memory of the process, in one of two places (none before the first piece), up to this one.
+    Publishing(Rc<Filter>, Made, Option<u64>, usize),
     /// It keeps a filter in Redis, up to this piece.
     Storing(Rc<Filter>, Snapshot, usize),
 }
@@ -125,6 +129,8 @@ pub(super) struct Keeper {
     /// No list is begun before that.
     not_before_ms: u64,
     failures: u32,
+    /// When it last saw time pass.
+    ticked_ms: u64,
     /// When the fleet was last asked, whether that came to an end yet, and whether the last time was good.
     polled_ms: u64,
     has_polled: bool,
@@ -134,8 +140,8 @@ pub(super) struct Keeper {
     /// A filter of the fleet that is no good, and one of this process that is not for the fleet.
     refused: u64,
     outdated: u64,
-    /// The token by which it may read the list for the fleet, if it may.
-    lease: Option<u64>,
+    /// The token by which it may read the list for the fleet, if it may, and when that was last said.
+    lease: Option<(u64, u64)>,
     /// Where recent ids ended, and since when.
     quiet: (u64, u64),
     /// What to send.
@@ -172,6 +178,7 @@ impl Keeper {
             etags: (0, Etags::default()),
             not_before_ms: 0,
             failures: 0,
+            ticked_ms: 0,
             polled_ms: 0,
             has_polled: false,
             is_reachable: false,
@@ -216,11 +223,8 @@ impl Keeper {
 
     fn send<S>(&mut self, errand: Errand, what: Asking, around: &Around<'_, S>) {
         self.tickets = self.tickets.wrapping_add(1);
-        let timeout_ms = match &around.space.source {
-            SourcePolicy::Http(http) => u64::from(http.timeout_ms),
-            SourcePolicy::Redis(_) | SourcePolicy::Static(_) => 0,
-        };
-        self.errands.push((self.tickets, errand, around.now_ms + timeout_ms + LATE_MS));
+        let until_ms = around.now_ms + Self::timeout_ms(around) + LATE_MS;
+        self.errands.push((self.tickets, errand, until_ms));
         self.out.push(Ask { ticket: self.tickets, what });
     }
 
@@ -233,6 +237,11 @@ impl Keeper {
         let Around { space, now_ms, .. } = around;
         let head = place.known.follow(around.shared, &place.names);
         self.listen(head.next, *now_ms);
+        let passed_ms = now_ms.checked_sub(std::mem::replace(&mut self.ticked_ms, *now_ms));
+        if passed_ms.is_none_or(|ms| ms > LEAP_MS) {
+            self.leap(around);
+        }
+        self.renew(around);
         let late = self.errands.iter().filter(|(.., until_ms)| *until_ms < *now_ms);
         let late: Vec<u32> = late.map(|(ticket, ..)| *ticket).collect();
         // Whoever asked is gone, with a filter that was replaced.
@@ -260,15 +269,47 @@ impl Keeper {
                     self.etags = (serial, etags);
                     let took_ms = now_ms.saturating_sub(since_ms);
                     let made = Made::Here(begun, serial, took_ms);
-                    self.doing = Doing::Publishing(Rc::new(filter), made, 0);
+                    self.doing = Doing::Publishing(Rc::new(filter), made, None, 0);
                 }
             },
-            Doing::Publishing(filter, made, next) => {
-                self.publish(place, (filter, made, next), around);
+            Doing::Publishing(filter, made, slot, next) => {
+                self.publish(place, (filter, made, slot, next), around);
             }
             doing => self.doing = doing,
         }
         self.go_on(around);
+    }
+
+    /// Time is not what it was: what is waited for begins anew.
+    fn leap<S>(&mut self, around: &Around<'_, S>) {
+        let now_ms = around.now_ms;
+        self.quiet.1 = now_ms;
+        self.not_before_ms = self.not_before_ms.min(now_ms + LONGEST_MS);
+        if let Doing::Settling(_, until_ms) = &mut self.doing {
+            *until_ms = now_ms + around.settle_ms;
+        }
+        let longest_ms = LATE_MS + Self::timeout_ms(around);
+        for (.., until_ms) in &mut self.errands {
+            *until_ms = (*until_ms).min(now_ms + longest_ms);
+        }
+    }
+
+    /// Says that it still reads the list, if it is time.
+    fn renew<S>(&mut self, around: &Around<'_, S>) {
+        if let Some((fleet, (token, said_ms))) = around.fleet.zip(self.lease)
+            && around.now_ms.abs_diff(said_ms) >= RENEW_MS
+        {
+            self.lease = Some((token, around.now_ms));
+            self.send(Errand::Nothing, Asking::Redis(fleet.keys.renew(token)), around);
+        }
+    }
+
+    /// How long the source may take for an answer, in ms.
+    fn timeout_ms<S>(around: &Around<'_, S>) -> u64 {
+        match &around.space.source {
+            SourcePolicy::Http(http) => u64::from(http.timeout_ms),
+            SourcePolicy::Redis(_) | SourcePolicy::Static(_) => 0,
+        }
     }
 
     /// Asks for whatever there is room for.
@@ -345,7 +386,7 @@ impl Keeper {
                     Some(Ok((false, _))) => self.not_before_ms = around.now_ms + BACKOFF_MS,
                     claimed => {
                         // What was not answered may have been carried out.
-                        self.lease = Some(token);
+                        self.lease = Some((token, around.now_ms));
                         if let Some(Ok((true, incarnation))) = claimed {
                             self.learn(place, incarnation, around);
                         }

@@ -20,11 +20,12 @@ impl Keeper {
     pub(super) fn publish<S: SharedData>(
         &mut self,
         place: &mut Place,
-        (filter, made, mut next): (Rc<Filter>, Made, usize),
+        (filter, made, slot, mut next): (Rc<Filter>, Made, Option<u64>, usize),
         around: &Around<'_, S>,
     ) {
         let Around { shared, now_ms, .. } = *around;
-        let slot = 1 - Head::get(shared, &place.names).slot.min(1);
+        // The same to the end: another worker may change which one is in use.
+        let slot = slot.unwrap_or_else(|| 1 - Head::get(shared, &place.names).slot.min(1));
         let serial = match made {
             Made::Here(_, serial, _) => serial,
             Made::Fleet(snapshot) => snapshot.serial,
@@ -39,7 +40,7 @@ impl Keeper {
             next += 1;
         }
         if next < filter.pieces() {
-            self.doing = Doing::Publishing(filter, made, next);
+            self.doing = Doing::Publishing(filter, made, Some(slot), next);
             return;
         }
         let head = place.known.follow(shared, &place.names);
@@ -58,6 +59,14 @@ impl Keeper {
         let mut is_taken = false;
         Head::change(shared, &place.names, |head| {
             is_taken = false;
+            // Another worker kept the space meanwhile, and has another filter.
+            let is_late = match made {
+                Made::Here(begun, ..) => head.from > begun.from,
+                Made::Fleet(snapshot) => !snapshot.covers(head),
+            };
+            if is_late || head.serial >= serial {
+                return false;
+            }
             head.base = match made {
                 Made::Here(begun, ..) => {
                     begun.end(head);
@@ -73,7 +82,7 @@ impl Keeper {
             true
         });
         if !is_taken {
-            return;
+            return self.give_back(around);
         }
         let head = place.known.follow(shared, &place.names);
         place.known.take(Rc::clone(&filter), &head);

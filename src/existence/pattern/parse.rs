@@ -51,7 +51,7 @@ impl Node {
         match self {
             Self::Byte(_) => false,
             Self::Sequence(nodes) | Self::Either(nodes) => nodes.iter().all(Self::is_empty),
-            Self::Repeat(node, ..) => node.is_empty(),
+            Self::Repeat(node, _, most) => *most == Some(0) || node.is_empty(),
         }
     }
 }

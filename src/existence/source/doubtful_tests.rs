@@ -284,3 +284,18 @@ fn too_many_are_no_list() {
     let mut one_more = api(0..1_001, 50);
     assert_eq!(one_more.fails(&cursor(false)), Failure::TooMany);
 }
+
+#[test]
+fn a_304_that_nobody_asked_for_is_no_page() {
+    for space in [numbers(), cursor(true)] {
+        for at in [1, 6] {
+            let mut api = Api { etags: at == 6, ..api(0..23, 5) };
+            api.spoil = |n, answer| {
+                if n == 1 || n == 6 {
+                    *answer = (304, vec![], String::new());
+                }
+            };
+            assert_eq!(api.fails(&space), Failure::Status);
+        }
+    }
+}

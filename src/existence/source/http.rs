@@ -154,7 +154,10 @@ impl Http {
         (fields, body): (Fields<'_>, &[u8]),
     ) -> Result<bool, Failure> {
         let read = self.read.get(index).ok_or(Failure::Malformed)?;
-        if status(fields) != 304 || read.etag.is_empty() {
+        if status(fields) != 304
+            || read.etag.is_empty()
+            || !matches!(source.paging, Paging::Numbers { .. })
+        {
             let page = Page::read(source, most, None, fields, body)?;
             let total = self.first.as_ref().and_then(|first| first.total);
             let is_last = index + 1 == self.read.len();
