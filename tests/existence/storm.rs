@@ -10,6 +10,7 @@ use tiercel::http::fields::{Fields, FieldsBuf};
 
 use super::fleet::{Memory, WORKERS, instance, policy};
 use super::redis::Redis;
+use super::storms::Trouble;
 
 /// Between ticks, in ms.
 const TICK: u64 = 50;
@@ -19,29 +20,6 @@ const START: u64 = 1_700_000_000_000;
 const PAGE: usize = 5;
 /// An id that never exists.
 const NONE: u32 = 999_999_999;
-
-/// What goes wrong.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Trouble {
-    /// One of so many steps brings a trouble; and of the same number one in two a write.
-    pub one_in: u16,
-    pub stalls: bool,
-    pub crashes: bool,
-    pub partitions: bool,
-    /// Clocks differ by up to 2 s.
-    pub skew: bool,
-    /// Clocks are set by up to 2 s.
-    pub leaps: bool,
-    /// Redis loses the last second.
-    pub failovers: bool,
-    pub flushes: bool,
-    pub pages: bool,
-    pub etags: bool,
-    /// Some pages take seconds.
-    pub slow: bool,
-    /// Rows go, and move.
-    pub rows: bool,
-}
 
 /// What the origin answered: status, `ETag`, body.
 type Page = (u16, Option<String>, String);

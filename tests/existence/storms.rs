@@ -2,9 +2,32 @@
 
 use tiercel::existence::Verdict;
 
-use super::storm::{Storm, Trouble};
+use super::storm::Storm;
 
 const STEPS: usize = 1_500;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trouble {
+    /// One of so many steps brings a trouble; and of the same number one in two a write.
+    pub one_in: u16,
+    pub stalls: bool,
+    pub crashes: bool,
+    pub partitions: bool,
+    /// Clocks differ by up to 2 s.
+    pub skew: bool,
+    /// Clocks are set by up to 2 s.
+    pub leaps: bool,
+    /// Redis loses the last second.
+    pub failovers: bool,
+    pub flushes: bool,
+    pub pages: bool,
+    pub etags: bool,
+    /// Some pages take seconds.
+    pub slow: bool,
+    /// Rows go, and move.
+    pub rows: bool,
+}
 
 fn rages(trouble: Trouble) {
     let mut refused = 0;

@@ -3,31 +3,26 @@
 mod following;
 mod lists;
 mod publishing;
+mod waiting;
 
 use std::rc::Rc;
 
 use super::fleet::{self, Keys, Snapshot};
 use super::source::{Ask, Asking, Came, Etags, Failure, Reading};
 use super::space::Place;
-use super::{Assembly, Build, Filter, SourcePolicy, SpacePolicy};
-use crate::coherence::{SharedData, numbers, value_of};
+use super::{Assembly, Build, Filter, SpacePolicy};
+use crate::coherence::SharedData;
 
 /// Pieces that are asked for, or kept, at the same time.
 const PIECES: usize = 4;
 /// Pieces that are put into the process's memory in one tick.
 const PUBLISHED: usize = 16;
-/// How long a worker keeps a space without saying so again, in ms.
-const HOLDS_MS: u64 = 1_000;
 /// Between two attempts after the first one that failed, in ms; each one after it waits twice as long.
 const BACKOFF_MS: u64 = 1_000;
 /// The longest of these.
 const LONGEST_MS: u64 = 60_000;
-/// How long after its own time-out the host may tell of a call, in ms.
-const LATE_MS: u64 = 10_000;
 /// Ticks that are further apart say that a clock was set, or that the worker stood still.
 const LEAP_MS: u64 = 500;
-/// How often a lease is renewed, in ms.
-const RENEW_MS: u64 = 1_500;
 /// How long what is kept in Redis outlives the time for which it may be used, in ms.
 const SPARE_MS: u64 = 60_000;
 
@@ -193,43 +188,9 @@ impl Keeper {
         }
     }
 
-    /// Takes, or goes on with, the keeping of the space; false if another worker keeps it. One that is `proven` to be
-    /// a worker takes it from one that is not.
-    pub(super) fn holds(
-        &mut self,
-        shared: &impl SharedData,
-        name: &[u8],
-        (token, proven): (u64, bool),
-        now_ms: u64,
-    ) -> bool {
-        let (bytes, cas) = shared.get(name).unwrap_or_default();
-        let mut next = numbers(&bytes);
-        let (holder, until_ms, is_proven) = (next(), next(), next() == 1);
-        // A clock that was set back does not keep it from others.
-        let held = until_ms > now_ms && until_ms - now_ms <= HOLDS_MS && (is_proven || !proven);
-        if holder != token && held {
-            if !matches!(self.doing, Doing::Nothing) {
-                *self = Self { tickets: self.tickets, ..Self::new(self.random.u64(..)) };
-            }
-            return false;
-        }
-        shared.set(name, &value_of(&[token, now_ms + HOLDS_MS, u64::from(proven)]), cas)
-    }
-
     /// What there is to send.
     pub(super) fn take_out(&mut self) -> Vec<Ask> {
         std::mem::take(&mut self.out)
-    }
-
-    fn send<S>(&mut self, errand: Errand, what: Asking, around: &Around<'_, S>) {
-        self.tickets = self.tickets.wrapping_add(1);
-        let until_ms = around.now_ms + Self::timeout_ms(around) + LATE_MS;
-        self.errands.push((self.tickets, errand, until_ms));
-        self.out.push(Ask { ticket: self.tickets, what });
-    }
-
-    fn in_flight(&self, of: impl Fn(&Errand) -> bool) -> usize {
-        self.errands.iter().filter(|(_, errand, _)| of(errand)).count()
     }
 
     /// Time passes.
@@ -278,38 +239,6 @@ impl Keeper {
             doing => self.doing = doing,
         }
         self.go_on(around);
-    }
-
-    /// Time is not what it was: what is waited for begins anew.
-    fn leap<S>(&mut self, around: &Around<'_, S>) {
-        let now_ms = around.now_ms;
-        self.quiet.1 = now_ms;
-        self.not_before_ms = self.not_before_ms.min(now_ms + LONGEST_MS);
-        if let Doing::Settling(_, until_ms) = &mut self.doing {
-            *until_ms = now_ms + around.settle_ms;
-        }
-        let longest_ms = LATE_MS + Self::timeout_ms(around);
-        for (.., until_ms) in &mut self.errands {
-            *until_ms = (*until_ms).min(now_ms + longest_ms);
-        }
-    }
-
-    /// Says that it still reads the list, if it is time.
-    fn renew<S>(&mut self, around: &Around<'_, S>) {
-        if let Some((fleet, (token, said_ms))) = around.fleet.zip(self.lease)
-            && around.now_ms.abs_diff(said_ms) >= RENEW_MS
-        {
-            self.lease = Some((token, around.now_ms));
-            self.send(Errand::Nothing, Asking::Redis(fleet.keys.renew(token)), around);
-        }
-    }
-
-    /// How long the source may take for an answer, in ms.
-    fn timeout_ms<S>(around: &Around<'_, S>) -> u64 {
-        match &around.space.source {
-            SourcePolicy::Http(http) => u64::from(http.timeout_ms),
-            SourcePolicy::Redis(_) | SourcePolicy::Static(_) => 0,
-        }
     }
 
     /// Asks for whatever there is room for.
