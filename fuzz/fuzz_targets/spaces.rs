@@ -5,64 +5,35 @@
 
 #![no_main]
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+#[path = "../../tests/existence/memory.rs"]
+mod memory;
+
 use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
-use tiercel::coherence::{Pointer, SharedData};
+use memory::Memory;
+use tiercel::coherence::Pointer;
 use tiercel::existence::source::{Ask, Asking, Came};
 use tiercel::existence::{
     HttpSource, Paging, Pattern, RedisSource, SourcePolicy, Space, SpacePolicy, Width,
 };
 use tiercel::http::fields::{Fields, FieldsBuf};
+use tiercel_fuzz::parts;
 
 /// Questions in one tick, at most: pages twice, and pieces.
 const MOST: usize = 4_000;
 
-#[derive(Default)]
-struct Memory {
-    values: RefCell<HashMap<Vec<u8>, (Vec<u8>, u32)>>,
-    bell: Cell<u64>,
-}
-
-impl SharedData for Memory {
-    fn get(&self, name: &[u8]) -> Option<(Vec<u8>, u32)> {
-        self.values.borrow().get(name).cloned()
-    }
-
-    fn set(&self, name: &[u8], value: &[u8], token: u32) -> bool {
-        let mut values = self.values.borrow_mut();
-        let known = values.get(name).map_or(0, |(_, token)| *token);
-        let free = token == 0 || token == known;
-        if free {
-            values.insert(name.to_vec(), (value.to_vec(), known + 1));
-        }
-        free
-    }
-
-    fn bell(&self) -> Option<u64> {
-        Some(self.bell.get())
-    }
-
-    fn ring(&self) {
-        self.bell.set(self.bell.get() + 1);
-    }
-}
-
 fuzz_target!(|input: &[u8]| {
     let end = input.iter().position(|b| *b == b'\n').unwrap_or(input.len());
     let (kind, rest) = input.split_at(end);
-    let rest = rest.strip_prefix(b"\n").unwrap_or(rest);
-    let mut answers = Vec::new();
-    let mut from = 0;
-    for at in 0..rest.len() {
-        if rest[at..].starts_with(b"\n\n") && at >= from {
-            answers.push(&rest[from..at]);
-            from = at + 2;
-        }
+    let mut rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+    // There is one at least.
+    let mut answers = vec![&[][..]; usize::from(rest.is_empty())];
+    while !rest.is_empty() {
+        let [answer, behind] = parts(rest);
+        answers.push(answer);
+        rest = behind;
     }
-    answers.push(&rest[from.min(rest.len())..]);
     let fleet = kind.contains(&b'f').then_some(("p:", 200));
     let (shared, mut now_ms) = (Memory::default(), 1_700_000_000_000);
     let mut space = Space::new(Rc::new(policy(kind)), fleet, 200, 7);

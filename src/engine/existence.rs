@@ -125,7 +125,7 @@ impl Exchange {
 }
 
 /// Ids that a write brings into being, as far as what is known by now says: those that need the response, or those
-/// that do not.
+/// that do not. Where its outcome `is_unknown` it may still be carried out.
 pub(super) fn created(
     policy: &Policy,
     all: &[Created],
@@ -150,7 +150,8 @@ pub(super) fn created(
             return (!go_on).then_some((space.scope, News::Lost));
         }
         let hashes = ids.iter().map(|id| hash(id.as_bytes())).collect();
-        Some((space.scope, News::Created(hashes)))
+        let news = if is_unknown { News::Uncertain(hashes) } else { News::Created(hashes) };
+        Some((space.scope, news))
     });
     news.collect()
 }

@@ -129,6 +129,17 @@ fn ids_that_nobody_knows_are_lost() {
     for id in [json!("1_000"), json!("\u{661}"), json!("x"), json!(1e300), json!(null)] {
         assert_eq!(made(json!({"id": id})), [(scope("thing"), News::Lost)], "{id}");
     }
+    let uncertain = created(
+        &policy,
+        &rule.writes.creates,
+        false,
+        &Filling {
+            request: Some(&json!({"id": 7})),
+            ..Filling::of_head(b"/made", None, Fields::new(&[]))
+        },
+        true,
+    );
+    assert_eq!(uncertain, [(scope("thing"), News::Uncertain(vec![hash(b"7")]))]);
     // One that is above all others passes, unless only those that are near do.
     let head = Filling::of_head(b"/made", None, Fields::new(&[]));
     let of_response = |is_unknown| created(&policy, &rule.writes.creates, true, &head, is_unknown);

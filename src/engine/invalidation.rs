@@ -212,11 +212,7 @@ impl Invalidation {
         self.tags = tags.clone();
         self.bump(tags, is_unknown, now_ms, worker);
         // Once more: a list that was begun meanwhile may lack them.
-        let created = self.created(false, (request.as_ref(), None));
-        worker.news.extend(created.into_iter().map(|(scope, news)| match news {
-            News::Created(hashes) if is_unknown => (scope, News::Uncertain(hashes)),
-            news => (scope, news),
-        }));
+        worker.news.extend(self.created(false, (request.as_ref(), None)));
     }
 
     /// The response has ended, or its stream has gone, perhaps before an answer came: the origin may

@@ -28,8 +28,8 @@ return set";
 /// Makes a filter whose pieces are there the last one, unless recent ids were lost since its list was begun, or another
 /// one's list was begun later. `KEYS[1]` the set, `KEYS[2]` the head, `KEYS[3]` the filter; `ARGV[1]` which set that must
 /// be, `ARGV[2]` the head, `ARGV[3]` how long all are kept, in ms, `ARGV[4]` the score up to which recent ids are in its
-/// list, `ARGV[5]` what keys of filters begin with, `ARGV[6]` how long the one before is kept. Returns 1 if it did, 0 if not; -1 if the
-/// pieces are gone.
+/// list, `ARGV[5]` what keys of filters begin with, `ARGV[6]` how long the one before is kept. Returns 1 if it did, 0 if
+/// not; -1 if the pieces are gone.
 const COMMIT: &[u8] =
     b"if redis.call('ZRANGEBYSCORE', KEYS[1], 'inf', 'inf')[1] ~= ARGV[1] then return 0 end
 local head = redis.call('GET', KEYS[2]) or ''

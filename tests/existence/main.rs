@@ -4,6 +4,7 @@
 #![allow(missing_docs, unreachable_pub)] // one crate, read by its own tests only
 
 mod fleet;
+mod memory;
 mod redis;
 mod storm;
 mod storms;

@@ -8,7 +8,8 @@ use tiercel::existence::source::{Ask, Asking, Came};
 use tiercel::existence::{Count, Paging, SourcePolicy, Space, SpacePolicy, Verdict, hash};
 use tiercel::http::fields::{Fields, FieldsBuf};
 
-use super::fleet::{Memory, WORKERS, instance, policy};
+use super::fleet::{WORKERS, instance, policy};
+use super::memory::Memory;
 use super::redis::Redis;
 use super::storms::Trouble;
 

@@ -14,7 +14,8 @@ use tiercel::existence::source::{Ask, Came};
 use tiercel::existence::{Count, Space, SpacePolicy, Verdict, hash};
 use tiercel::http::fields::{Fields, FieldsBuf};
 
-use super::fleet::{Values, policy};
+use super::fleet::policy;
+use super::memory::Values;
 
 const WORKERS: u64 = 4;
 const LASTS: Duration = Duration::from_secs(2);
