@@ -13,6 +13,7 @@ pub mod engine;
 pub mod entry;
 pub mod existence;
 pub mod filter;
+pub mod health;
 pub mod host;
 pub mod http;
 pub mod l1;

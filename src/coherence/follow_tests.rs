@@ -61,7 +61,7 @@ impl Process {
         let mut worker = Generations::default();
         worker.open(&shared, 256, 1_000);
         assert!(worker.attach(&shared, SCOPE, 1));
-        keeper::heard(&shared, 100_000, true);
+        keeper::heard(&shared, 0, 100_000, true);
         Self { shared, worker }
     }
 

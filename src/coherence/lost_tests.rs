@@ -194,7 +194,7 @@ fn what_was_said_late_and_lost_at_once_is_said_again() {
     let epoch = two.worker.epoch();
     let cells = one.bump(A); // at 100_000, Redis is away for five minutes
     for process in [&one, &two] {
-        keeper::heard(&process.shared, 400_000, true); // it is back
+        keeper::heard(&process.shared, 0, 400_000, true); // it is back
     }
     let again = one.worker.dirty(u64::MAX, 9);
     assert_eq!(again, cells);

@@ -5,6 +5,12 @@ use super::head::Stamp;
 use super::{Plane, Tag};
 
 impl Generations {
+    /// Which table the process follows; 0 for none.
+    #[must_use]
+    pub const fn scope(&self) -> u64 {
+        self.head.scope
+    }
+
     /// Whether it knows the table of this scope: without it nothing in L2 can be trusted.
     #[must_use]
     pub const fn knows(&self, scope: u64) -> bool {

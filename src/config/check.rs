@@ -72,7 +72,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
         tier: check.tier(&config.shared),
-        l2: config.l2.as_ref().map(|l2| check.l2(l2)),
+        l2: config.l2.as_ref().map(|l2| check.l2(l2, &config.degraded)),
+        stale_for_ms: check.stale_for(config),
         key: KeyRules {
             scheme: config.key.scheme,
             authority: config.key.authority,
@@ -286,7 +287,7 @@ impl Check<'_> {
         PurgePolicy { networks, secret }
     }
 
-    fn l2(&mut self, l2: &schema::L2) -> L2Policy {
+    fn l2(&mut self, l2: &schema::L2, degraded: &schema::Degraded) -> L2Policy {
         if l2.cluster.is_empty() {
             self.missing("l2.cluster", "the Envoy cluster of the L2 tunnel");
         }
@@ -330,6 +331,10 @@ impl Check<'_> {
                 .as_ref()
                 .map(|auth| (auth.username.clone().unwrap_or_default(), auth.password.clone())),
             timeout_ms: u32::try_from(l2.timeout.0).unwrap_or(u32::MAX),
+            background_timeout_ms: u32::try_from(l2.health.probe_timeout.max(l2.timeout).0)
+                .unwrap_or(u32::MAX),
+            health: self.health(l2),
+            write_back: self.bytes("degraded.write_back", degraded.write_back),
             key_prefix: l2.key_prefix.clone(),
             max_in_flight: l2.max_in_flight as usize,
             max_batch: l2.max_batch as usize,

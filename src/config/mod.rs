@@ -2,6 +2,7 @@
 
 mod check;
 mod check_existence;
+mod check_health;
 mod check_origin;
 mod check_routes;
 mod parse;
@@ -9,6 +10,7 @@ mod policy;
 mod router;
 pub mod schema;
 mod schema_existence;
+mod schema_health;
 mod schema_origin;
 mod schema_routes;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::coherence::{Pointer, Template};
 use crate::collapse::Limits;
 use crate::entry::Bounds;
 use crate::existence::{Carried, Created, SpacePolicy};
+use crate::health::HealthPolicy;
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
 use crate::http::normalise::Normalisers;
@@ -37,6 +38,8 @@ pub struct Policy {
     pub tier: Option<Tier>,
     /// L2, if there is one.
     pub l2: Option<L2Policy>,
+    /// How long what is stale may be served while L2 fails, in ms.
+    pub stale_for_ms: u64,
     /// What makes two requests the same resource.
     pub key: KeyRules,
     /// This cache's name in `Cache-Status`.
@@ -154,6 +157,12 @@ pub struct L2Policy {
     pub auth: Option<(String, String)>,
     /// The longest a request waits, in ms.
     pub timeout_ms: u32,
+    /// The longest anything takes that no request waits for, in ms.
+    pub background_timeout_ms: u32,
+    /// When it counts as failed.
+    pub health: HealthPolicy,
+    /// Bytes of stores that wait for it to be well again.
+    pub write_back: usize,
     /// Put in front of every Redis key.
     pub key_prefix: String,
     /// Calls in flight per worker.

@@ -13,6 +13,7 @@ use super::units::{ByteSize, Millis};
 pub use super::schema_existence::{
     AbsentAnswer, Creates, Exists, HttpList, Id, RedisList, SetKind, Source, Space,
 };
+pub use super::schema_health::{Degraded, Health};
 pub use super::schema_origin::{Origin, Protection, Waiting};
 pub use super::schema_routes::{
     Authorization, Collapse, Cookies, Defaults, Fetch, Negative, Query, RequestDirectives, Route,
@@ -43,6 +44,8 @@ pub struct Config {
     pub shared: Shared,
     /// Redis behind Envoy; without it the cache is L1 only.
     pub l2: Option<L2>,
+    /// What is done while Redis fails.
+    pub degraded: Degraded,
     /// What makes two requests the same resource.
     pub key: Key,
     /// Response fields for people and tools.
@@ -78,6 +81,7 @@ impl Default for Config {
             l1: L1::default(),
             shared: Shared::default(),
             l2: None,
+            degraded: Degraded::default(),
             key: Key::default(),
             headers: Headers::default(),
             vary: Vary::default(),
@@ -184,6 +188,8 @@ pub struct L2 {
     pub compress_above: ByteSize,
     /// How long Redis keeps an entry, as a multiple of the freshness it has left (at least 1).
     pub ttl_factor: f64,
+    /// When Redis counts as failed, slow, and well again.
+    pub health: Health,
 }
 
 impl Default for L2 {
@@ -200,6 +206,7 @@ impl Default for L2 {
             max_entry: ByteSize(256 << 10),
             compress_above: ByteSize(2 << 10),
             ttl_factor: 1.0,
+            health: Health::default(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod behind;
 mod claim;
 mod collapse;
+mod degraded;
 mod early;
 mod elsewhere;
 mod exchange;

@@ -41,6 +41,8 @@ pub struct Worker {
     pub outbox: Vec<Write>,
     /// Whether the process has no other workers.
     pub is_alone: bool,
+    /// Whether L2 fails.
+    pub is_degraded: bool,
     /// Entries for the process's other workers, not yet handed over.
     pub shares: Vec<Rc<Entry>>,
     /// Hashes of what is being fetched again while it is served stale.
@@ -81,6 +83,7 @@ impl Worker {
             filling: 0,
             outbox: Vec::new(),
             is_alone: false,
+            is_degraded: false,
             shares: Vec::new(),
             refreshing: HashSet::new(),
             tagging: None,

@@ -1,16 +1,19 @@
 //! What writes make stale is told to the other workers, and to Redis; what others made stale is heard of.
 
+use std::rc::Rc;
+
 use super::Module;
 use super::shared::Shared;
 use crate::coherence::{Asked, Bumped, Cells, Followed, Reach, Stamp, Verdict, keeper};
 use crate::collapse;
+use crate::config::Policy;
 use crate::entry::encode_unsealed;
 use crate::host::Host;
 use crate::l2::{L2Error, Question};
 use crate::observe::{Coherence, Counter};
 
 /// Bumps that are sent again in one call.
-const MOST_AGAIN: usize = 2_000;
+pub(super) const MOST_AGAIN: usize = 2_000;
 
 impl<H: Host> Module<H> {
     /// A filter was configured: joins the process's table with so many slots for tags. `tagging` tells which
@@ -40,7 +43,9 @@ impl<H: Host> Module<H> {
 
     /// Sees what the other workers made stale, if they rang.
     pub(super) fn refresh_generations(&mut self) {
-        self.worker.generations.refresh(&Shared::new(&self.host, self.bell));
+        let shared = Shared::new(&self.host, self.bell);
+        self.worker.generations.refresh(&shared);
+        self.health.refresh(&shared);
     }
 
     /// Tells everybody what this worker made stale. What is held back until then may go on after it.
@@ -77,31 +82,59 @@ impl<H: Host> Module<H> {
         }
     }
 
-    /// Sees what the other workers made stale. If it is this worker's turn, asks Redis what is new, and says
-    /// again what it has not confirmed.
-    pub(super) fn follow_in_turn(&mut self, root: u32, now_ms: u64) {
+    /// Sees what the other workers made stale. If this worker keeps, asks Redis now and then what is new, and whether
+    /// it is well, and says again what it has not confirmed.
+    pub(super) fn follow_in_turn(&mut self, root_id: u32, now_ms: u64) {
         let shared = Shared::new(&self.host, self.bell);
-        let generations = &mut self.worker.generations;
         // Whatever the bell says.
-        generations.reload(&shared);
-        let Some(root) = self.roots.get_mut(&root) else { return };
-        if !root.attach(&self.host, generations, &shared) {
-            return;
-        }
-        let Some(interval_ms) = root.policy.as_ref().map(|p| p.coherence.feed_interval_ms) else {
-            return;
-        };
+        self.worker.generations.reload(&shared);
+        self.follow_health(root_id, now_ms);
+        let Some(policy) = self.kept_policy(root_id) else { return };
+        let usual_ms = policy.coherence.feed_interval_ms;
+        let Some(l2) = &policy.l2 else { return };
+        let Some(interval_ms) = self.health.probe_ms(&l2.health, usual_ms) else { return };
         // Who may be no worker finds out first, then leaves it to those who are, if there are any.
         let is_first = !std::mem::replace(&mut self.has_asked, true);
-        let patience = match self.is_worker {
-            true => 1,
+        let every_ms = match self.is_worker {
+            true => interval_ms,
             false if is_first => 0,
-            false => 4 << self.vain_calls.min(6),
+            false => usual_ms.saturating_mul(4 << self.vain_calls.min(6)),
         };
-        let (every_ms, epoch) = (interval_ms.saturating_mul(patience), generations.epoch());
-        let Some(turn) = keeper::take_turn(&shared, now_ms, every_ms, epoch) else { return };
-        root.bump(&self.host, generations.dirty(turn.dirty_until, MOST_AGAIN));
-        root.ask(&self.host, Question { reach: turn.reach, replace: None });
+        // What was asked by a filter that is gone gets no answer.
+        let longest_ms = 2 * u64::from(l2.background_timeout_ms) + 1_000;
+        if self.probed_ms.is_some_and(|ms| ms.abs_diff(now_ms) <= longest_ms) {
+            return;
+        }
+        let shared = Shared::new(&self.host, self.bell);
+        let generations = &self.worker.generations;
+        let own = (self.nonce, self.is_worker);
+        let turn = keeper::take_turn(&shared, own, now_ms, every_ms, generations.epoch());
+        if let Some(turn) = turn {
+            let dirty = generations.dirty(turn.dirty_until, MOST_AGAIN);
+            self.send_probe(root_id, (dirty, turn.reach, turn.term), now_ms);
+        }
+    }
+
+    /// The policy of a root, if the process follows its table.
+    fn kept_policy(&mut self, root_id: u32) -> Option<Rc<Policy>> {
+        let shared = Shared::new(&self.host, self.bell);
+        let root = self.roots.get_mut(&root_id)?;
+        let follows = root.attach(&self.host, &mut self.worker.generations, &shared);
+        root.policy.clone().filter(|_| follows)
+    }
+
+    /// Asks Redis what is new and whether it takes writes, and says these bumps again.
+    pub(super) fn send_probe(
+        &mut self,
+        root_id: u32,
+        (dirty, reach, keeper): (Cells, Reach, u64),
+        now_ms: u64,
+    ) {
+        let Some(root) = self.roots.get_mut(&root_id) else { return };
+        let probe = Some(self.health.probe(keeper, now_ms));
+        root.replay(&self.host, dirty);
+        root.ask(&self.host, Question { reach, replace: None, probe });
+        self.probed_ms = Some(now_ms);
     }
 
     /// The table in Redis has answered, for its own sake or with look-ups, perhaps after it refused bumps.
@@ -124,21 +157,25 @@ impl<H: Host> Module<H> {
         let verdict = generations.follow(&shared, asked, followed, now_ms, guard_ms);
         // What is lost was not heard.
         if alone && matches!(verdict, Verdict::Known | Verdict::AskAll) {
-            keeper::heard(&shared, now_ms, asked.from == 0);
+            keeper::heard(&shared, self.nonce, now_ms, asked.from == 0);
         }
         let (event, question) = match verdict {
             Verdict::Known => (Coherence::Followed, None),
             Verdict::Outdated => (Coherence::Outdated, None),
             Verdict::AskAll => {
-                (Coherence::Adopted, Some(Question { reach: Reach::All, replace: None }))
+                (Coherence::Adopted, Some(Question { reach: Reach::All, ..Question::default() }))
             }
-            Verdict::Make => {
-                (Coherence::Made, Some(Question { reach: Reach::All, replace: Some(0) }))
-            }
+            Verdict::Make => (
+                Coherence::Made,
+                Some(Question { reach: Reach::All, replace: Some(0), probe: None }),
+            ),
             Verdict::Replace(old) => {
                 let text = "tiercel: Redis lost generations: what is in L2 is not trusted any more";
                 self.host.log(log::Level::Warn, text);
-                (Coherence::Lost, Some(Question { reach: Reach::All, replace: Some(old) }))
+                (
+                    Coherence::Lost,
+                    Some(Question { reach: Reach::All, replace: Some(old), probe: None }),
+                )
             }
         };
         self.worker.counters.count(Counter::Coherence(event));

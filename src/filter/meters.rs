@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 
 use crate::existence::{Count, Standing, Verdict};
+use crate::health::Record;
 use crate::host::{Host, MetricKind};
 use crate::l1::Entries;
 use crate::observe::{Counters, Gauge, Histogram};
@@ -13,6 +14,8 @@ pub(super) struct Meters {
     counters: Vec<Option<u32>>,
     gauges: Vec<(Option<u32>, i64)>,
     histograms: Vec<Option<u32>>,
+    /// The state of L2, and whether it is slow: what all workers agree on.
+    health: [(Option<u32>, Option<u64>); 2],
     /// Metrics of spaces, by name.
     of_spaces: HashMap<String, u32>,
     /// Values for the histograms, not yet handed over.
@@ -45,6 +48,7 @@ impl Meters {
                 .iter()
                 .map(|h| define(MetricKind::Histogram, h.as_str()))
                 .collect(),
+            health: ["l2_state", "l2_slow"].map(|name| (define(MetricKind::Gauge, name), None)),
             of_spaces: HashMap::new(),
             values: Vec::new(),
         }
@@ -81,6 +85,17 @@ impl Meters {
         for (name, value) in standing {
             if let Some(metric) = metric(name) {
                 let _ = host.record_metric(*metric, *value);
+            }
+        }
+    }
+
+    /// Hands over how L2 fares.
+    pub(super) fn tell_health(&mut self, host: &impl Host, record: &Record) {
+        let values = [record.state.index() as u64, u64::from(record.slow)];
+        for ((metric, told), value) in self.health.iter_mut().zip(values) {
+            if let (Some(metric), true) = (metric, *told != Some(value)) {
+                let _ = host.record_metric(*metric, value);
+                *told = Some(value);
             }
         }
     }

@@ -6,6 +6,7 @@ mod claims;
 mod coherence;
 mod collapse;
 mod existence;
+mod health;
 mod meters;
 mod module;
 mod reply;

@@ -5,13 +5,15 @@ use hashbrown::HashMap;
 use super::behind::Fetching;
 use super::claims::Waiting;
 use super::existence::Asked;
+use super::health::heat;
 use super::meters::Meters;
 use super::reply::Reply;
-use super::root::Root;
+use super::root::{Queued, Root};
 use super::stream::Stream;
 use crate::collapse::Peers;
 use crate::config::{self, Role};
 use crate::engine::{Worker, Write};
+use crate::health::Health;
 use crate::host::{Buffer, FieldMap, Host};
 use crate::l2::{Answer, Claimant, L2Error};
 use crate::observe::{Counter, Histogram, L2Delete, L2Lookup, L2Store};
@@ -45,6 +47,9 @@ pub struct Module<H> {
     pub(super) bell: Option<u32>,
     /// Who asks Redis who of the fleet fetches.
     pub(super) claims: HashMap<Claimant, Waiting>,
+    /// How L2 fares, and when this VM sent a probe that has no answer yet.
+    pub(super) health: Health,
+    pub(super) probed_ms: Option<u64>,
     /// What spaces of ids have asked.
     pub(super) asked: Asked,
     /// Makes this VM's queue names its own.
@@ -69,6 +74,8 @@ impl<H: Host> Module<H> {
             peers: Peers::default(),
             bell: None,
             claims: HashMap::new(),
+            health: Health::default(),
+            probed_ms: None,
             asked: Asked::default(),
             nonce: seed.rotate_left(32),
             reply: Reply::default(),
@@ -136,6 +143,7 @@ impl<H: Host> Module<H> {
     pub fn on_tick(&mut self, root: u32) {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
+        self.judge_call(&late, now_ms, now_ms);
         self.answer_all(root, late, now_ms);
         self.expire_behind(now_ms);
         self.expire_claims(now_ms);
@@ -147,6 +155,7 @@ impl<H: Host> Module<H> {
         self.flush(root, true);
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
+            meters.tell_health(&self.host, self.health.record());
         }
     }
 
@@ -155,6 +164,7 @@ impl<H: Host> Module<H> {
         if let Some(r) = self.roots.get_mut(&root).filter(|r| r.owns_queue(queue)) {
             let messages = r.wake_up(&self.host);
             self.hear(root, &messages);
+            self.obey_health(root, self.host.now_ms());
             self.flush(root, false);
         }
     }
@@ -176,9 +186,13 @@ impl<H: Host> Module<H> {
         };
         let now_ms = self.host.now_ms();
         self.refresh_generations();
-        let answers =
-            self.roots.get_mut(&owner).map(|r| r.received(token, status.as_deref(), &body, now_ms));
-        self.answer_all(root, answers.unwrap_or_default(), now_ms);
+        let root_of_call = self.roots.get_mut(&owner);
+        let received =
+            root_of_call.and_then(|r| r.received(token, status.as_deref(), &body, now_ms));
+        let Some((answers, sent_ms)) = received else { return };
+        self.judge_call(&answers, sent_ms, now_ms);
+        self.answer_all(root, answers, now_ms);
+        self.obey_health(root, now_ms);
         self.flush(owner, false);
     }
 
@@ -242,12 +256,15 @@ impl<H: Host> Module<H> {
         if let Some(meters) = &mut self.meters {
             batches.iter().for_each(|n| meters.record(Histogram::L2Batch, *n));
         }
-        self.answer_all(root_id, failed, now_ms);
+        if !failed.is_empty() {
+            self.judge_call(&failed, now_ms, now_ms);
+            self.answer_all(root_id, failed, now_ms);
+        }
     }
 
     /// Gives L2's answers to the requests that wait for them. Called only from callbacks of a root:
     /// from a stream's, answering another stream would stop the first (docs/design.md, 6).
-    fn answer_all(&mut self, root: u32, answers: Vec<Answer<'_>>, now_ms: u64) {
+    pub(super) fn answer_all(&mut self, root: u32, answers: Vec<Answer<'_>>, now_ms: u64) {
         if answers.is_empty() {
             return;
         }
@@ -275,6 +292,9 @@ impl<H: Host> Module<H> {
                 Answer::Claimed(claim, holder, found) => {
                     let found = found.filter(|_| is_known);
                     self.claimed(&claim, (holder, found), (epoch, now_ms));
+                }
+                Answer::Probed(probe, outcome) => {
+                    self.probed(root, (probe, outcome), (epoch, now_ms));
                 }
                 Answer::Errand(number, replies) => self.ran(number, replies),
                 Answer::NotClaimed(claim, error) => self.not_claimed(&claim, error, now_ms),
@@ -313,13 +333,25 @@ impl<H: Host> Module<H> {
         for write in self.worker.outbox.drain(..) {
             let skipped = match write {
                 Write::Store(entry, replaces) => {
-                    let queued = root.store(&self.host, &entry);
-                    is_stored &= queued == Some(true);
-                    if replaces && queued != Some(true) {
-                        // What it replaces must not stay.
+                    let queued = root.store(&self.host, &entry, heat(&self.worker.l1));
+                    is_stored &= matches!(queued, Queued::Now);
+                    let given_up = match queued {
+                        Queued::Now => Vec::new(),
+                        Queued::Later(given_up) => given_up,
+                        Queued::NoRoom => vec![entry],
+                        Queued::NotForL2 => {
+                            // What it replaces must not stay.
+                            let hash = replaces.then(|| entry.key().hash());
+                            hash.map(|hash| root.delete(&self.host, hash));
+                            continue;
+                        }
+                    };
+                    for entry in given_up.iter().filter(|_| replaces) {
                         root.delete(&self.host, entry.key().hash());
                     }
-                    (queued == Some(false)).then_some(Counter::L2Store(L2Store::Skipped))
+                    let skipped = Counter::L2Store(L2Store::Skipped);
+                    self.worker.counters.add(skipped, given_up.len() as u64);
+                    None
                 }
                 Write::Delete(hash) => {
                     let queued = root.delete(&self.host, hash);

@@ -31,6 +31,7 @@ impl<H: Host> Module<H> {
         let Ok(block) = self.host.fields(FieldMap::Request) else { return Action::Continue };
         let shared = Shared::new(&self.host, self.bell);
         self.worker.generations.refresh(&shared);
+        self.health.refresh(&shared);
         // Asked for once at most: each time is a call of the host.
         let clock = OnceCell::new();
         let now_ms = || *clock.get_or_init(|| self.host.now_ms());
@@ -137,11 +138,14 @@ impl<H: Host> Module<H> {
     fn ask(&mut self, (context, root_id): (u32, u32), mut exchange: Box<Exchange>) -> Action {
         let root = self.roots.get_mut(&root_id).filter(|r| r.has_l2() && exchange.wants_l2());
         if let Some(root) = root {
-            if root.look_up(&self.host, context, exchange.hash()) {
-                self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
-                return Action::Pause;
+            let gate = self.health.gate(root.force());
+            match root.look_up(&self.host, gate, (context, exchange.hash())) {
+                Ok(()) => {
+                    self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
+                    return Action::Pause;
+                }
+                Err(error) => exchange.l2_failed(error, &mut self.worker),
             }
-            exchange.l2_failed(L2Error::Saturated, &mut self.worker);
         }
         self.forward((context, root_id), exchange)
     }
@@ -162,7 +166,8 @@ impl<H: Host> Module<H> {
         let now_ms = self.host.now_ms();
         let name = self.host.cluster().ok();
         exchange.goes_to(name.as_deref(), &mut self.worker);
-        if let Some(found) = exchange.spares_origin(now_ms, &mut self.worker) {
+        let stale = exchange.spares_origin(now_ms, &mut self.worker);
+        if let Some(found) = stale.or_else(|| exchange.bridges(now_ms, &mut self.worker)) {
             return self.serve((context, root), exchange, &found);
         }
         match self.join((context, root), exchange, now_ms) {

@@ -5,12 +5,26 @@ use std::rc::Rc;
 use crate::coherence::{Cells, Generations, SharedData};
 use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
+use crate::health::{Force, Gate};
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
-use crate::l2::{Answer, Claim, Client, Question, Ticket};
+use crate::l2::{Answer, Claim, Client, L2Error, Question, Ticket};
 
 /// What we say to ourselves.
 const WAKE: &[u8] = b"1";
+
+/// What becomes of a store.
+#[derive(Debug)]
+pub(super) enum Queued {
+    /// It is sent.
+    Now,
+    /// Perhaps later; these are given up for it.
+    Later(Vec<Rc<Entry>>),
+    /// Too much waits.
+    NoRoom,
+    /// L2 does not take it, or there is none.
+    NotForL2,
+}
 
 /// A root context.
 #[derive(Debug, Default)]
@@ -76,14 +90,35 @@ impl Root {
         attached
     }
 
-    /// Queues a look-up in L2; false if the request must do without.
-    pub(super) fn look_up(&mut self, host: &impl Host, ticket: Ticket, hash: u128) -> bool {
-        let Some(l2) = &mut self.l2 else { return false };
-        let queued = l2.client.look_up(ticket, hash);
-        if queued {
+    /// Queues a look-up in L2, unless the request must do without.
+    pub(super) fn look_up(
+        &mut self,
+        host: &impl Host,
+        gate: Gate,
+        (ticket, hash): (Ticket, u128),
+    ) -> Result<(), L2Error> {
+        let l2 = self.l2.as_mut().ok_or(L2Error::Dispatch)?;
+        let is_news = gate != l2.client.gate();
+        let looked_up = match gate.refusal() {
+            Some(error) => Err(error),
+            None if l2.client.look_up(ticket, hash) => Ok(()),
+            None => Err(L2Error::Saturated),
+        };
+        // Those who wait hear of the news when the host has ended this callback.
+        if is_news || looked_up.is_ok() {
             self.wake(host);
         }
-        queued
+        looked_up
+    }
+
+    /// When it was configured, in ms since the epoch.
+    pub(super) const fn since_ms(&self) -> u64 {
+        self.since_ms
+    }
+
+    /// The state of L2 that its configuration asks for.
+    pub(super) fn force(&self) -> Option<Force> {
+        self.policy.as_ref()?.l2.as_ref()?.health.force
     }
 
     /// Whether there is an L2.
@@ -91,18 +126,53 @@ impl Root {
         self.l2.is_some()
     }
 
-    /// Queues a store in L2; none if there is no L2 or the entry is not for it, else whether it is
-    /// queued.
-    pub(super) fn store(&mut self, host: &impl Host, entry: &Rc<Entry>) -> Option<bool> {
-        let l2 = self.l2.as_mut()?;
-        if entry.content_len() > l2.client.policy().max_entry {
-            return None;
+    /// Queues a store in L2, or keeps it for later.
+    pub(super) fn store(
+        &mut self,
+        host: &impl Host,
+        entry: &Rc<Entry>,
+        heat: impl Fn(&Entry) -> u8,
+    ) -> Queued {
+        let l2 = self.l2.as_mut().map(|l2| &mut l2.client);
+        let Some(l2) = l2.filter(|l2| entry.content_len() <= l2.policy().max_entry) else {
+            return Queued::NotForL2;
+        };
+        if !l2.gate().writes {
+            return Queued::Later(l2.miss(Rc::clone(entry), heat));
         }
-        let queued = l2.client.store(Rc::clone(entry));
-        if l2.client.wants_flush() {
+        if !l2.store(Rc::clone(entry)) {
+            return Queued::NoRoom;
+        }
+        if l2.has_full_batch() {
             self.wake(host);
         }
-        Some(queued)
+        Queued::Now
+    }
+
+    /// Queues what Redis missed, once it takes writes again. Returns what is given up.
+    pub(super) fn write_back(
+        &mut self,
+        now_ms: u64,
+        heat: impl Fn(&Entry) -> u8,
+    ) -> Vec<Rc<Entry>> {
+        self.l2.as_mut().map_or_else(Vec::new, |l2| l2.client.write_back(now_ms, heat))
+    }
+
+    /// Changes what may be said to Redis. Returns the answers to what is not said any more, and the stores that
+    /// are given up.
+    pub(super) fn set_gate(
+        &mut self,
+        gate: Gate,
+        heat: impl Fn(&Entry) -> u8,
+    ) -> (Vec<Answer<'static>>, Vec<Rc<Entry>>) {
+        let (mut answers, mut given_up) = (Vec::new(), Vec::new());
+        if let Some(l2) = self.l2.as_mut().filter(|l2| l2.client.gate() != gate) {
+            l2.client.set_gate(gate, |answer| answers.push(answer));
+            if !gate.writes {
+                given_up = l2.client.miss_writes(heat);
+            }
+        }
+        (answers, given_up)
     }
 
     /// Queues a delete in L2; false if it is not done.
@@ -115,7 +185,8 @@ impl Root {
 
     /// Asks who of the fleet fetches; false if the request must do without.
     pub(super) fn claim(&mut self, host: &impl Host, claim: Claim) -> bool {
-        let Some(l2) = &mut self.l2 else { return false };
+        let l2 = self.l2.as_mut().filter(|l2| l2.client.gate().reads);
+        let Some(l2) = l2 else { return false };
         let queued = l2.client.claim(claim);
         self.wake(host);
         queued
@@ -130,7 +201,7 @@ impl Root {
 
     /// Queues that a lease is given back, or closed.
     pub(super) fn give_back(&mut self, host: &impl Host, lease: (u128, u64), close: bool) {
-        if let Some(l2) = &mut self.l2 {
+        if let Some(l2) = self.l2.as_mut().filter(|l2| l2.client.gate().table) {
             l2.client.give_back(lease, close);
             self.wake(host);
         }
@@ -143,8 +214,15 @@ impl Root {
         }
     }
 
-    /// Queues bumps for the table of generations.
+    /// Queues bumps for the table of generations. While Redis is not asked they stay dirty.
     pub(super) fn bump(&mut self, host: &impl Host, cells: Cells) {
+        if self.l2.as_ref().is_some_and(|l2| l2.client.gate().table) {
+            self.replay(host, cells);
+        }
+    }
+
+    /// As [`Self::bump`], by the keeper, whose probe it belongs to.
+    pub(super) fn replay(&mut self, host: &impl Host, cells: Cells) {
         if let Some(l2) = self.l2.as_mut().filter(|_| !cells.is_empty()) {
             l2.client.bump(cells);
             self.wake(host);
@@ -159,9 +237,10 @@ impl Root {
         }
     }
 
-    /// Queues commands whose replies come back under `number`; false if there is no L2.
+    /// Queues commands whose replies come back under `number`; false if there is no L2, or it is not asked.
     pub(super) fn run(&mut self, host: &impl Host, number: u64, commands: Vec<u8>) -> bool {
-        let Some(l2) = &mut self.l2 else { return false };
+        let l2 = self.l2.as_mut().filter(|l2| l2.client.gate().table);
+        let Some(l2) = l2 else { return false };
         l2.client.run(number, commands);
         self.wake(host);
         true
@@ -216,7 +295,8 @@ impl Root {
         let Some(l2) = &mut self.l2 else { return (answers, batches) };
         while let Some(call) = l2.client.next_call(generations, now_ms, all) {
             let policy = l2.client.policy();
-            match host.call(&policy.cluster, &l2.call_head, &call.body, policy.timeout_ms) {
+            let timeout_ms = call.timeout_ms(policy);
+            match host.call(&policy.cluster, &l2.call_head, &call.body, timeout_ms) {
                 Ok(token) => {
                     batches.extend(call.lookups());
                     l2.client.sent(call, token, now_ms);
@@ -227,19 +307,18 @@ impl Root {
         (answers, batches)
     }
 
-    /// The answers of a callout that came back.
+    /// The answers of a callout that came back, and when it was sent.
     pub(super) fn received<'a>(
         &mut self,
         token: u32,
         status: Option<&[u8]>,
         body: &'a [u8],
         now_ms: u64,
-    ) -> Vec<Answer<'a>> {
+    ) -> Option<(Vec<Answer<'a>>, u64)> {
         let mut answers = Vec::new();
-        if let Some(l2) = &mut self.l2 {
-            l2.client.received(token, status, body, now_ms, |answer| answers.push(answer));
-        }
-        answers
+        let give = |answer| answers.push(answer);
+        let sent_ms = self.l2.as_mut()?.client.received(token, status, body, now_ms, give)?;
+        Some((answers, sent_ms))
     }
 
     /// The answers of callouts that never came back.

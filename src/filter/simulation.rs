@@ -124,7 +124,9 @@ fn start(kind: Kind, seed: u64, now_ms: u64) -> Instance {
     let fetch = if kind.detached { "detached" } else { "attached" };
     let config = json!({
         "role": "cache",
-        "l2": {"cluster": "l2"},
+        // Nobody asks who fetches where that takes too long.
+        "l2": {"cluster": "l2", "timeout": if kind.wild { "50ms" } else { "1s" },
+            "health": {"slow_above": "1s"}},
         "origin": {"cluster": "origin", "timeout": "3s"},
         "waiting": {"longest": "8s"},
         "protection": {"failures": 0},
@@ -348,6 +350,7 @@ impl Day {
             assert!(module.behind.is_empty() && module.worker.flights.is_empty());
         }
         self.redis.0.retain(|_, (_, until_ms)| *until_ms > self.now_ms);
+        self.redis.0.retain(|key, _| !key.ends_with(b":probe"));
         let left: BTreeSet<_> = self.redis.0.keys().collect();
         assert!(left.is_empty(), "no lease outlives its time: {left:?}");
     }

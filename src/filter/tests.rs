@@ -31,7 +31,7 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
     // It learns that the table of generations is empty.
     module.on_create(2, ROOT);
     module.on_tick(ROOT);
-    reply(&host, &mut module, 1, format!("{TABLE}+OK\r\n").as_bytes());
+    reply(&host, &mut module, 1, format!("+OK\r\n{TABLE}+OK\r\n").as_bytes());
     host.calls.borrow_mut().clear();
     (host, module)
 }
@@ -299,7 +299,7 @@ fn a_refused_script_is_not_asked_for_again_at_once() {
     host.now_ms.set(1_000_250);
     module.on_tick(ROOT);
     assert_eq!(host.calls.borrow().len(), 1);
-    reply(&host, &mut module, 1, b"*0\r\n+OK\r\n"); // flushed, or a replica
+    reply(&host, &mut module, 1, b"+OK\r\n*0\r\n+OK\r\n"); // flushed, or a replica
     for token in 2..50 {
         if host.calls.borrow().len() >= token as usize {
             reply(&host, &mut module, token, b"-READONLY no\r\n*0\r\n+OK\r\n");
@@ -323,7 +323,7 @@ fn a_configuration_that_comes_to_nothing_leaves_l2_as_it_is() {
         host.context.set(ROOT);
         module.on_tick(ROOT);
         let calls = u32::try_from(host.calls.borrow().len()).unwrap();
-        reply(&host, &mut module, calls, format!("{TABLE}+OK\r\n").as_bytes());
+        reply(&host, &mut module, calls, format!("+OK\r\n{TABLE}+OK\r\n").as_bytes());
     }
     request(&host, &mut module, 10, "/a/1");
     turn(&host, &mut module);

@@ -47,6 +47,12 @@ impl Entries {
         store.insert(entry)
     }
 
+    /// How much `key` is asked for: a rank.
+    #[must_use]
+    pub fn heat(&self, key: &[u8]) -> u8 {
+        self.positive.heat(key).max(self.negative.heat(key))
+    }
+
     /// Takes the entry for `key` out. Returns whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         self.positive.remove(key) || self.negative.remove(key)

@@ -109,6 +109,15 @@ impl<V: Stored> Store<V> {
         slot.value.as_ref()
     }
 
+    /// How much `key` is asked for, held or not: a rank, not counted as a use.
+    #[must_use]
+    pub fn heat(&self, key: &[u8]) -> u8 {
+        let hash = self.hash(key);
+        let slot = self.find(hash, key).and_then(|index| self.slots.get(index));
+        // A use of what is held is seen only until it is looked at for its place.
+        self.sketch.estimate(hash) + slot.map_or(0, |slot| 4 * slot.uses)
+    }
+
     /// Stores `value` under its key, replacing what was there. A newcomer may be refused if what it
     /// would push out is asked for more often; what is larger than the budget always is. Returns
     /// whether it is held now.

@@ -3,8 +3,10 @@
 use super::L2Error;
 use super::claims::{Claim, Holder, holder};
 use super::resp::{Reply, next_reply};
-use super::table::{read_bumped, read_followed};
+use super::table::{read_bumped, read_followed, read_probe};
 use crate::coherence::{Asked, Bumped, Cells, Followed, Layout};
+use crate::config::L2Policy;
+use crate::health::Probe;
 
 /// Who asked: the caller's number for a waiting request.
 pub type Ticket = u32;
@@ -39,6 +41,8 @@ pub enum Answer<'a> {
     Followed(Asked, Followed, bool),
     /// The table did not answer.
     NotFollowed(L2Error),
+    /// What came of the write of a probe, and whether Redis answered the question behind it.
+    Probed(Probe, Result<(), L2Error>),
     /// What an errand of somebody else's got, under his number: replies, unless it failed.
     Errand(u64, Result<&'a [u8], L2Error>),
 }
@@ -61,13 +65,21 @@ pub(super) enum Waiting {
     Writes(Vec<Written>),
     /// So many deletes.
     Deletes(usize),
-    /// Bumps, if there are any, and what is new in the table.
-    Table(Option<Cells>, Asked),
+    /// Bumps, if there are any, a probe, if it is one, and what is new in the table.
+    Table(Option<Cells>, Option<Probe>, Asked),
     /// Somebody who reads the replies himself.
     Errand(u64),
 }
 
 impl Waiting {
+    /// How long the answer is waited for, in ms: requests wait for some of them.
+    pub(super) const fn timeout_ms(&self, policy: &L2Policy) -> u32 {
+        match self {
+            Self::Lookups(..) | Self::Claims(..) => policy.timeout_ms,
+            _ => policy.background_timeout_ms,
+        }
+    }
+
     /// The call came back: every command gets its answer.
     pub(super) fn read<'a>(
         self,
@@ -129,14 +141,20 @@ impl Waiting {
                     Err(error) => Answer::NotDeleted(error),
                 });
             }),
-            Self::Table(bumps, asked) => {
+            Self::Table(bumps, probe, asked) => {
                 if let Some(cells) = bumps {
                     give(match read_bumped(&mut replies, layout) {
                         Ok(bumped) => Answer::Bumped(asked, cells, bumped),
                         Err(error) => Answer::NotBumped(cells.len(), error),
                     });
                 }
-                give(table(asked, read_followed(&mut replies, layout), true));
+                let written = probe.map(|probe| (probe, read_probe(&mut replies)));
+                let followed = read_followed(&mut replies, layout);
+                let read = followed.as_ref().map_or_else(|error| Err(*error), |_| Ok(()));
+                give(table(asked, followed, true));
+                if let Some((probe, written)) = written {
+                    give(Answer::Probed(probe, written.and(read)));
+                }
             }
             Self::Errand(number) => give(Answer::Errand(number, Ok(replies))),
         }
@@ -156,14 +174,48 @@ impl Waiting {
                 .filter(|write| *write == Written::Store)
                 .for_each(|_| give(Answer::NotStored(error))),
             Self::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
-            Self::Table(bumps, _) => {
+            Self::Table(bumps, probe, _) => {
                 if let Some(cells) = bumps {
                     give(Answer::NotBumped(cells.len(), error));
                 }
                 give(Answer::NotFollowed(error));
+                if let Some(probe) = probe {
+                    give(Answer::Probed(probe, Err(error)));
+                }
             }
             Self::Errand(number) => give(Answer::Errand(number, Err(error))),
         }
+    }
+}
+
+/// What the answers to a call say of Redis; none if nothing. What counts is the table, without which nothing
+/// else is of use: of a cluster other nodes may fail.
+#[must_use]
+pub fn verdict(answers: &[Answer<'_>]) -> Option<Result<(), L2Error>> {
+    let error = answers.iter().find_map(|answer| match answer {
+        Answer::NotFollowed(error)
+        | Answer::NotBumped(_, error)
+        | Answer::Probed(_, Err(error))
+        | Answer::Errand(_, Err(error)) => Some(*error),
+        _ => None,
+    });
+    let is_well = |answer: &Answer<'_>| {
+        matches!(
+            answer,
+            Answer::Followed(..) | Answer::Stored | Answer::Deleted | Answer::Errand(..)
+        )
+    };
+    match error {
+        Some(error) => Some(Err(error)),
+        None if answers.iter().any(is_well) => Some(Ok(())),
+        // What got no answer at all says so for all.
+        None => answers.iter().find_map(|answer| match answer {
+            Answer::NotStored(error) | Answer::NotDeleted(error) => {
+                matches!(error, L2Error::Timeout | L2Error::Reset | L2Error::Dispatch)
+                    .then_some(Err(*error))
+            }
+            _ => None,
+        }),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::answers::{Waiting, Written};
 use super::claims::{write_claims, write_keep};
 use super::client::{Call, Client, Question, Write};
-use super::table::{write_bump, write_follow};
+use super::table::{write_bump, write_follow, write_probe};
 use super::{redis_key, resp};
 use crate::coherence::{Generations, Reach};
 use crate::entry::{encode, encoded_len_limit};
@@ -41,7 +41,7 @@ impl Client {
 
     /// Bumps, and what is new in the table.
     pub(super) fn table_call(&mut self, generations: &Generations) -> Call {
-        let Question { reach, replace } = self.question.take().unwrap_or_default();
+        let Question { reach, replace, probe } = self.question.take().unwrap_or_default();
         let cells = std::mem::take(&mut self.bumps);
         let reach = if replace.is_some() { Reach::All } else { reach };
         let asked = generations.ask(self.scope, reach);
@@ -50,8 +50,11 @@ impl Client {
         if bumps {
             write_bump(&mut body, &self.table, replace.unwrap_or(0), &asked, &cells);
         }
+        if probe.is_some() {
+            write_probe(&mut body, &self.table);
+        }
         write_follow(&mut body, &self.table, &asked);
-        end(body, Waiting::Table(bumps.then_some(cells), asked))
+        end(body, Waiting::Table(bumps.then_some(cells), probe, asked))
     }
 
     /// Commands of somebody else's.

@@ -8,11 +8,13 @@ use hashbrown::HashMap;
 use super::L2Error;
 use super::answers::{Answer, Ticket, Waiting};
 use super::claims::{Claim, Held, Keep};
+use super::missed::Missed;
 use super::resp::{self, Reply};
 use super::table::table_key;
 use crate::coherence::{Cells, Generations, Layout, Reach};
 use crate::config::L2Policy;
 use crate::entry::Entry;
+use crate::health::{Gate, Probe};
 
 /// Stores held back until there are this many, or until the next tick.
 pub(super) const WRITE_BATCH: usize = 16;
@@ -30,6 +32,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// How long its answer is waited for, in ms.
+    #[must_use]
+    pub const fn timeout_ms(&self, policy: &L2Policy) -> u32 {
+        self.waiting.timeout_ms(policy)
+    }
+
     /// The number of look-ups, if it is a call of look-ups.
     #[must_use]
     pub const fn lookups(&self) -> Option<usize> {
@@ -56,6 +64,8 @@ pub struct Question {
     pub reach: Reach,
     /// Gives the table an incarnation if it has none, or another than this one.
     pub replace: Option<u64>,
+    /// Shows as well whether Redis takes writes.
+    pub probe: Option<Probe>,
 }
 
 /// Queues and calls of one filter in one worker.
@@ -65,6 +75,8 @@ pub struct Client {
     pub(super) scope: u64,
     pub(super) table: String,
     layout: Layout,
+    /// Stores that wait for Redis to be well again.
+    pub(super) missed: Missed,
     pub(super) lookups: VecDeque<(Ticket, u128)>,
     pub(super) writes: VecDeque<Write>,
     pub(super) store_bytes: usize,
@@ -79,8 +91,10 @@ pub struct Client {
     pub(super) errands: VecDeque<(u64, Vec<u8>)>,
     /// Stores that something made stale before they were sent.
     pub(super) overtaken: u64,
+    /// What Redis is asked at all.
+    pub(super) gate: Gate,
     /// By token, with the time they were sent.
-    in_flight: HashMap<u32, (Waiting, u64)>,
+    pub(super) in_flight: HashMap<u32, (Waiting, u64)>,
 }
 
 impl Client {
@@ -91,6 +105,7 @@ impl Client {
             scope: policy.scope(slots),
             table: table_key(&policy.key_prefix, slots),
             layout: Layout::new(slots),
+            missed: Missed::new(policy.write_back),
             policy,
             lookups: VecDeque::new(),
             writes: VecDeque::new(),
@@ -103,6 +118,7 @@ impl Client {
             question: None,
             errands: VecDeque::new(),
             overtaken: 0,
+            gate: Gate::OPEN,
             in_flight: HashMap::new(),
         }
     }
@@ -134,6 +150,7 @@ impl Client {
         if self.store_bytes + entry.len() > self.policy.write_budget {
             return false;
         }
+        let _ = self.missed.take(entry.key().hash());
         self.store_bytes += entry.len();
         self.writes.push_back(Write::Store(entry));
         true
@@ -172,6 +189,7 @@ impl Client {
     /// Queues a delete, and drops stores of the same that are still queued. False if too many deletes
     /// wait.
     pub fn delete(&mut self, hash: u128) -> bool {
+        let _ = self.missed.take(hash);
         let bytes = &mut self.store_bytes;
         self.writes.retain(|write| match write {
             Write::Store(entry) if entry.key().hash() == hash => {
@@ -201,8 +219,11 @@ impl Client {
     /// Queues a question about the table.
     pub fn ask(&mut self, question: Question) {
         let known = self.question.unwrap_or_default();
-        let reach = known.reach.max(question.reach);
-        self.question = Some(Question { reach, replace: question.replace.or(known.replace) });
+        self.question = Some(Question {
+            reach: known.reach.max(question.reach),
+            replace: question.replace.or(known.replace),
+            probe: question.probe.or(known.probe),
+        });
     }
 
     /// Queues commands whose replies come back under `number`. Whoever does so sees to it that they are few.
@@ -215,17 +236,10 @@ impl Client {
         std::mem::take(&mut self.overtaken)
     }
 
-    /// Whether a flush would send something now.
+    /// Whether so many stores wait that they are sent now.
     #[must_use]
-    pub fn wants_flush(&self) -> bool {
-        !self.lookups.is_empty()
-            || !self.deletes.is_empty()
-            || !self.bumps.is_empty()
-            || self.question.is_some()
-            || !self.errands.is_empty()
-            || !self.claims.is_empty()
-            || self.leases > 0
-            || self.writes.len() >= WRITE_BATCH
+    pub fn has_full_batch(&self) -> bool {
+        self.writes.len() >= WRITE_BATCH
     }
 
     /// The next call to make: the table first, then deletes, then look-ups; none when there is nothing to
@@ -242,7 +256,7 @@ impl Client {
         if self.calls(false) >= self.policy.max_in_flight {
             return None;
         }
-        if !self.deletes.is_empty() {
+        if self.gate.writes && !self.deletes.is_empty() {
             return Some(self.delete_call());
         }
         if !self.lookups.is_empty() {
@@ -253,8 +267,8 @@ impl Client {
         }
         // What nobody could trust waits until the table is known.
         let is_known = generations.knows(self.scope);
-        let due = self.leases > 0 || self.writes.len() >= WRITE_BATCH || all;
-        if is_known && due && !self.writes.is_empty() {
+        let due = self.leases > 0 || self.has_full_batch() || all;
+        if is_known && due && self.gate.writes && !self.writes.is_empty() {
             return self.write_call(generations, now_ms);
         }
         None
@@ -287,7 +301,8 @@ impl Client {
         self.in_flight.contains_key(&token)
     }
 
-    /// A callout came back with `status` and `body`: every command gets its answer.
+    /// A callout came back with `status` and `body`: every command gets its answer. When it was sent, in ms
+    /// since the epoch; none if nobody waits for it any more.
     pub fn received<'a>(
         &mut self,
         token: u32,
@@ -295,35 +310,38 @@ impl Client {
         body: &'a [u8],
         now_ms: u64,
         mut give: impl FnMut(Answer<'a>),
-    ) {
-        let Some((waiting, sent_ms)) = self.in_flight.remove(&token) else { return };
+    ) -> Option<u64> {
+        let (waiting, sent_ms) = self.in_flight.remove(&token)?;
         if let Some(mut error) = L2Error::from_call_status(status) {
             // The tunnel answers 200 before Redis does: Envoy's timeout then looks like a reset. It
             // is counted from the start of the event loop's round, hence before the call was made.
-            let least_ms = u64::from(self.policy.timeout_ms) * 9 / 10;
+            let least_ms = u64::from(waiting.timeout_ms(&self.policy)) * 9 / 10;
             if error == L2Error::Reset && now_ms.saturating_sub(sent_ms) >= least_ms {
                 error = L2Error::Timeout;
             }
-            return waiting.fail(error, &mut give);
+            waiting.fail(error, &mut give);
+            return Some(sent_ms);
         }
         let mut replies = body;
-        if self.policy.auth.is_some() {
-            match resp::next_reply(&mut replies) {
-                Ok(Reply::Simple(b"OK")) => {}
-                Ok(Reply::Error(text)) => {
-                    return waiting.fail(L2Error::from_reply(text), &mut give);
-                }
-                Ok(_) | Err(_) => return waiting.fail(L2Error::Protocol, &mut give),
-            }
+        let refused = match self.policy.auth.as_ref().map(|_| resp::next_reply(&mut replies)) {
+            None | Some(Ok(Reply::Simple(b"OK"))) => None,
+            Some(Ok(Reply::Error(text))) => Some(L2Error::from_reply(text)),
+            Some(_) => Some(L2Error::Protocol),
+        };
+        match refused {
+            None => waiting.read(replies, self.layout, &mut give),
+            Some(error) => waiting.fail(error, &mut give),
         }
-        waiting.read(replies, self.layout, &mut give);
+        Some(sent_ms)
     }
 
     /// Gives up calls whose answer never came. Envoy's own timeout comes first: this only makes
     /// sure that no request can wait for ever.
     pub fn expire(&mut self, now_ms: u64, mut give: impl FnMut(Answer<'static>)) {
-        let latest = 2 * u64::from(self.policy.timeout_ms) + 1_000;
-        let late = self.in_flight.extract_if(|_, (_, sent)| *sent + latest < now_ms);
+        let policy = &self.policy;
+        let late = self.in_flight.extract_if(|_, (waiting, sent_ms)| {
+            *sent_ms + 2 * u64::from(waiting.timeout_ms(policy)) + 1_000 < now_ms
+        });
         late.for_each(|(_, (waiting, _))| waiting.fail(L2Error::Timeout, &mut give));
     }
 }

@@ -128,7 +128,7 @@ fn deletes_come_first_and_overtake_stores() {
     let entry = entry(b"body");
     let hash = entry.key().hash();
     assert!(client.store(Rc::clone(&entry)) && client.look_up(1, hash));
-    assert!(client.delete(hash) && client.delete(hash) && client.wants_flush());
+    assert!(client.delete(hash) && client.delete(hash));
     let call = client.next_call(&known(), 0, true).unwrap();
     let text = String::from_utf8(call.body.clone()).unwrap();
     let command = format!("*2\r\n$3\r\nDEL\r\n$34\r\nt:{hash:032x}\r\n");
@@ -155,7 +155,7 @@ fn bumps_come_before_all_and_what_they_make_stale_is_not_stored() {
     assert!(client.look_up(1, 1) && client.store(entry(b"body")));
     client.bump(vec![(3, 10), (4, 10)]);
     client.bump(vec![(3, 11)]);
-    client.ask(Question { reach: Reach::All, replace: None });
+    client.ask(Question { reach: Reach::All, ..Question::default() });
     let call = client.next_call(&known(), 0, true).unwrap();
     assert!(call.body.starts_with(b"*10\r\n$4\r\nEVAL") && call.lookups().is_none());
     client.sent(call, 1, 0);
@@ -195,7 +195,7 @@ fn bumps_come_before_all_and_what_they_make_stale_is_not_stored() {
 fn stores_wait_for_company_and_expire_with_their_freshness() {
     let mut client = client(&json!({"ttl_factor": 1.5, "write_budget": "1KiB"}));
     assert!(client.store(entry(b"body")));
-    assert!(!client.wants_flush() && client.next_call(&known(), 1_000_000, false).is_none());
+    assert!(!client.has_full_batch() && client.next_call(&known(), 1_000_000, false).is_none());
     let call = client.next_call(&known(), 1_000_000, true).unwrap();
     let text = String::from_utf8_lossy(&call.body).into_owned();
     assert!(text.contains("SET") && text.contains("PX\r\n$5\r\n95000\r\n"), "{text}");

@@ -19,7 +19,7 @@ closed_enum! {
         Auth => "auth",
         /// `-OOM`: Redis is full.
         OutOfMemory => "oom",
-        /// `-READONLY`: a replica.
+        /// `-READONLY`, `-MISCONF`, `-NOREPLICAS`: no writes, for it is a replica, or cannot keep them.
         ReadOnly => "readonly",
         /// `-MOVED`, `-ASK`, `-CLUSTERDOWN`, `-TRYAGAIN`.
         Cluster => "cluster",
@@ -31,10 +31,42 @@ closed_enum! {
         Saturated => "saturated",
         /// Envoy refused the callout: no such cluster, or it failed at once.
         Dispatch => "dispatch",
+        /// Not asked: Redis fails.
+        Degraded => "degraded",
+        /// Not asked: Redis takes too long.
+        Slow => "slow",
     }
 }
 
+/// What an error says of Redis as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// It is of no use.
+    Clear,
+    /// Something went wrong; often enough it means the same.
+    Vague,
+    /// Nothing: it was not asked.
+    Nothing,
+}
+
 impl L2Error {
+    /// What it says of Redis as a whole, if it came from the table of generations.
+    #[must_use]
+    pub const fn severity(self) -> Severity {
+        match self {
+            Self::Refused
+            | Self::Loading
+            | Self::Auth
+            | Self::OutOfMemory
+            | Self::ReadOnly
+            | Self::Dispatch => Severity::Clear,
+            Self::Timeout | Self::Reset | Self::Protocol | Self::Cluster | Self::Server => {
+                Severity::Vague
+            }
+            Self::Unsynced | Self::Saturated | Self::Degraded | Self::Slow => Severity::Nothing,
+        }
+    }
+
     /// Reads an error reply, without its leading `-`. What `redis_proxy` says itself is in lower case.
     #[must_use]
     pub fn from_reply(text: &[u8]) -> Self {
@@ -43,7 +75,7 @@ impl L2Error {
             b"LOADING" | b"BUSY" | b"MASTERDOWN" => Self::Loading,
             b"NOAUTH" | b"WRONGPASS" | b"NOPERM" => Self::Auth,
             b"OOM" => Self::OutOfMemory,
-            b"READONLY" => Self::ReadOnly,
+            b"READONLY" | b"MISCONF" | b"NOREPLICAS" => Self::ReadOnly,
             b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"TRYAGAIN" | b"CROSSSLOT" => Self::Cluster,
             _ if text == b"no upstream host" || text == b"upstream failure" => Self::Refused,
             _ if text == b"upstream protocol error" => Self::Protocol,
@@ -77,6 +109,7 @@ mod tests {
             ("NOAUTH Authentication required.", L2Error::Auth),
             ("OOM command not allowed", L2Error::OutOfMemory),
             ("READONLY You can't write", L2Error::ReadOnly),
+            ("MISCONF Redis is configured to save RDB snapshots, but", L2Error::ReadOnly),
             ("MOVED 3999 127.0.0.1:6381", L2Error::Cluster),
             ("upstream failure", L2Error::Refused),
             ("no upstream host", L2Error::Refused),

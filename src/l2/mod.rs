@@ -11,13 +11,15 @@ mod client;
 #[cfg(test)]
 mod client_tests;
 mod error;
+mod gate;
+mod missed;
 pub mod resp;
 mod table;
 
-pub use answers::{Answer, Ticket};
+pub use answers::{Answer, Ticket, verdict};
 pub use claims::{Claim, Claimant, Holder};
 pub use client::{Call, Client, Question};
-pub use error::L2Error;
+pub use error::{L2Error, Severity};
 
 use std::fmt::Write;
 

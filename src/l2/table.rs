@@ -71,6 +71,27 @@ pub(super) fn write_follow(out: &mut Vec<u8>, key: &str, asked: &Asked) {
     resp::command(out, &parts);
 }
 
+/// How long a probe's key lives, in ms.
+const PROBE_MS: &[u8] = b"10000";
+
+/// Writes the command that shows whether Redis takes writes, on the node that has the table.
+pub(super) fn write_probe(out: &mut Vec<u8>, key: &str) {
+    let key = if key.contains('{') { format!("{key}:probe") } else { format!("{{{key}}}:probe") };
+    resp::command(out, &[b"SET", key.as_bytes(), b"1", b"PX", PROBE_MS]);
+}
+
+/// Reads what came of it.
+///
+/// # Errors
+/// What Redis says instead.
+pub(super) fn read_probe(replies: &mut &[u8]) -> Result<(), L2Error> {
+    match resp::next_reply(replies)? {
+        Reply::Simple(b"OK") => Ok(()),
+        Reply::Error(text) => Err(L2Error::from_reply(text)),
+        _ => Err(L2Error::Protocol),
+    }
+}
+
 /// Reads what became of bumped cells.
 ///
 /// # Errors

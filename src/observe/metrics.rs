@@ -8,6 +8,7 @@ use crate::closed_enum::closed_enum;
 use crate::collapse::Alone;
 use crate::engine::{Bypass, Outcome, Purged};
 use crate::entry::DecodeError;
+use crate::health::State;
 use crate::http::storable::NotStored;
 use crate::l2::L2Error;
 
@@ -133,6 +134,35 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// What is thought of L2 from then on, by all workers of the process.
+    pub enum Transition {
+        /// It is well.
+        Normal => "normal",
+        /// It may not be.
+        Suspect => "suspect",
+        /// It fails.
+        Degraded => "degraded",
+        /// It answers again.
+        Recovering => "recovering",
+        /// It takes too long to be asked for what requests wait for.
+        Slow => "slow",
+        /// It no longer does.
+        Prompt => "prompt",
+    }
+}
+
+impl From<State> for Transition {
+    fn from(state: State) -> Self {
+        match state {
+            State::Normal => Self::Normal,
+            State::Suspect => Self::Suspect,
+            State::Degraded => Self::Degraded,
+            State::Recovering => Self::Recovering,
+        }
+    }
+}
+
 impl From<Alone> for Collapse {
     fn from(alone: Alone) -> Self {
         match alone {
@@ -209,6 +239,8 @@ pub enum Counter {
     Collapse(Collapse),
     /// The origin is protected.
     Protection(Protection),
+    /// L2 is found to be in another state.
+    Health(Transition),
 }
 
 /// Calls `f` with the counter and the name of its metric, for every counter.
@@ -239,6 +271,7 @@ fn each(mut f: impl FnMut(Counter, String)) {
     family!(Purge, Purged, "purges.result");
     family!(Collapse, Collapse, "collapse.event");
     family!(Protection, Protection, "protection.event");
+    family!(Health, Transition, "l2_transitions.to");
 }
 
 impl Counter {
@@ -287,8 +320,12 @@ impl Counter {
         if let Self::Collapse(value) = self {
             return start + value.index();
         }
-        let Self::Protection(value) = self else { return 0 };
-        start + Collapse::ALL.len() + value.index()
+        start += Collapse::ALL.len();
+        if let Self::Protection(value) = self {
+            return start + value.index();
+        }
+        let Self::Health(value) = self else { return 0 };
+        start + Protection::ALL.len() + value.index()
     }
 }
 
@@ -300,7 +337,7 @@ pub struct Counters {
 
 impl Default for Counters {
     fn default() -> Self {
-        Self { pending: vec![0; Counter::Protection(Protection::Limit).index() + 1] }
+        Self { pending: vec![0; Counter::Health(Transition::Prompt).index() + 1] }
     }
 }
 
@@ -348,10 +385,7 @@ mod tests {
         let mut names = Counters::names();
         names.sort();
         names.dedup();
-        assert_eq!(
-            (names.len(), place),
-            (place, Counter::Protection(Protection::Limit).index() + 1)
-        );
+        assert_eq!((names.len(), place), (place, Counter::Health(Transition::Prompt).index() + 1));
     }
 
     #[test]

@@ -4,5 +4,5 @@ mod metrics;
 
 pub use metrics::{
     Coherence, Collapse, Counter, Counters, Gauge, Histogram, L1Lookup, L2Delete, L2Lookup,
-    L2Store, Protection,
+    L2Store, Protection, Transition,
 };

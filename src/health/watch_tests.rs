@@ -1,0 +1,232 @@
+//! Workers that share what they know of L2.
+
+use super::*;
+use crate::coherence::{Memory, SharedData};
+use crate::l2::L2Error;
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const POLICY: HealthPolicy = HealthPolicy {
+    failures: 3,
+    failure_rate: 0.5,
+    window_ms: 2_000,
+    probe_ms: 200,
+    probe_ceiling_ms: 400,
+    slow_ms: 50,
+    force: None,
+};
+const FEED_MS: u64 = 250;
+
+fn worker(shared: &Memory) -> Health {
+    let mut health = Health::default();
+    assert!(health.attach(shared, 7) && !health.attach(shared, 7));
+    health
+}
+
+/// A call that took a millisecond.
+fn end(
+    health: &mut Health,
+    shared: &Memory,
+    outcome: Result<(), L2Error>,
+    now_ms: u64,
+) -> Option<State> {
+    let change = health.ended(shared, &POLICY, outcome, (now_ms - 1, now_ms));
+    change.filter(Change::is_of_note).map(|change| change.after.state)
+}
+
+fn probe(health: &mut Health, shared: &Memory, caught_up: bool, now_ms: u64) -> Option<Change> {
+    let sent = health.probe(1, now_ms - 1);
+    health.probed(shared, &POLICY, sent, (Ok(()), caught_up), now_ms)
+}
+
+#[test]
+fn what_is_clear_degrades_it_for_all_workers_at_once() {
+    for error in L2Error::ALL.iter().filter(|error| error.severity() == crate::l2::Severity::Clear)
+    {
+        let shared = Memory::default();
+        let (mut one, mut two) = (worker(&shared), worker(&shared));
+        assert_eq!(end(&mut one, &shared, Err(*error), 10_000), Some(State::Degraded), "{error}");
+        assert_eq!(two.gate(None), Gate::OPEN);
+        assert!(two.refresh(&shared) && !two.refresh(&shared));
+        assert_eq!((one.gate(None), two.gate(None)), (Gate::SHUT, Gate::SHUT));
+        assert_eq!(end(&mut two, &shared, Err(*error), 10_001), None, "it is known");
+    }
+}
+
+#[test]
+fn what_is_vague_takes_some_in_a_row_of_all_workers() {
+    let shared = Memory::default();
+    let (mut one, mut two) = (worker(&shared), worker(&shared));
+    let timeout = Err(L2Error::Timeout);
+    assert_eq!(end(&mut one, &shared, timeout, 10_000), Some(State::Suspect));
+    assert_eq!(end(&mut two, &shared, timeout, 10_010), None);
+    assert_eq!(one.gate(None), Gate::OPEN);
+    // One that goes well ends the row.
+    two.refresh(&shared);
+    assert_eq!(end(&mut two, &shared, Ok(()), 10_020), None);
+    assert_eq!(end(&mut one, &shared, timeout, 10_030), None);
+    assert_eq!(end(&mut two, &shared, timeout, 10_040), None);
+    assert_eq!(end(&mut one, &shared, timeout, 10_050), Some(State::Degraded));
+    assert_eq!(one.record().cause, Cause::Error(L2Error::Timeout));
+}
+
+#[test]
+fn a_share_of_failures_degrades_it_too() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let mut degraded = 0;
+    for n in 0..40 {
+        let outcome = if n % 2 == 0 { Err(L2Error::Reset) } else { Ok(()) };
+        degraded += u32::from(end(&mut one, &shared, outcome, 10_000 + n) == Some(State::Degraded));
+    }
+    assert_eq!(degraded, 1);
+}
+
+#[test]
+fn what_says_nothing_or_belongs_to_the_past_changes_nothing() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    for error in [L2Error::Unsynced, L2Error::Saturated, L2Error::Degraded, L2Error::Slow] {
+        assert_eq!(end(&mut one, &shared, Err(error), 10_000), None);
+    }
+    end(&mut one, &shared, Err(L2Error::Refused), 10_000);
+    for (now_ms, caught_up) in [(10_200, true), (10_201, true), (10_202, true)] {
+        assert!(probe(&mut one, &shared, caught_up, now_ms).is_some());
+    }
+    assert_eq!(one.record().state, State::Normal);
+    // Sent while it failed, answered late.
+    let late = one.ended(&shared, &POLICY, Err(L2Error::Refused), (10_100, 10_300));
+    assert_eq!((late, one.record().state), (None, State::Normal));
+    // A clock that was set back hides no failure.
+    assert_eq!(end(&mut one, &shared, Err(L2Error::Refused), 5_000), Some(State::Degraded));
+}
+
+#[test]
+fn it_recovers_in_steps_by_probes_of_its_own_term() {
+    let shared = Memory::default();
+    let (mut one, mut two) = (worker(&shared), worker(&shared));
+    let before = one.probe(1, 9_990);
+    end(&mut two, &shared, Err(L2Error::Refused), 10_000);
+    one.reload(&shared);
+    let outcome = (Ok(()), true);
+    assert_eq!(one.probed(&shared, &POLICY, before, outcome, 10_001), None, "from before");
+    assert_eq!(one.gate(None), Gate::SHUT);
+    assert!(probe(&mut one, &shared, false, 10_200).is_some());
+    assert_eq!((one.record().state, one.gate(None)), (State::Recovering, Gate::SHUT));
+    assert_eq!(probe(&mut one, &shared, false, 10_201), None, "not all is told yet");
+    assert!(probe(&mut one, &shared, true, 10_202).is_some());
+    assert_eq!(one.gate(None), Gate { table: true, reads: true, writes: false });
+    assert!(probe(&mut one, &shared, true, 10_203).is_some());
+    two.refresh(&shared);
+    assert_eq!((two.record().state, two.gate(None)), (State::Normal, Gate::OPEN));
+}
+
+#[test]
+fn probes_become_rarer_up_to_a_ceiling() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    assert_eq!(one.probe_ms(&POLICY, FEED_MS), Some(FEED_MS));
+    end(&mut one, &shared, Err(L2Error::Timeout), 9_000);
+    assert_eq!(one.probe_ms(&POLICY, FEED_MS), Some(0));
+    end(&mut one, &shared, Err(L2Error::Refused), 10_000);
+    for (least, most) in [(150, 200), (225, 300), (300, 400), (300, 400), (300, 400)] {
+        let ms = one.probe_ms(&POLICY, FEED_MS).unwrap();
+        assert!((least..=most).contains(&ms), "{ms} not within {least} to {most}");
+        assert_eq!(one.probe_ms(&POLICY, FEED_MS), Some(ms), "the same at each look");
+        let sent = one.probe(1, 10_000);
+        let failed = (Err(L2Error::Refused), false);
+        one.probed(&shared, &POLICY, sent, failed, 10_001);
+    }
+}
+
+#[test]
+fn what_fails_as_soon_as_it_is_taken_for_well_is_probed_later() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let (mut now_ms, mut waits) = (10_000, Vec::new());
+    for _ in 0..8 {
+        for _ in 0..3 {
+            now_ms += 10;
+            end(&mut one, &shared, Err(L2Error::Timeout), now_ms);
+        }
+        assert_eq!(one.record().state, State::Degraded);
+        waits.push(one.probe_ms(&POLICY, FEED_MS).unwrap());
+        for _ in 0..3 {
+            now_ms += 10;
+            probe(&mut one, &shared, true, now_ms);
+        }
+        assert_eq!(one.record().state, State::Normal);
+    }
+    assert!(waits[0] <= 200 && waits[1] >= 300 && waits[7] >= 4_800 && waits[7] <= 6_400);
+    now_ms += 2_000;
+    end(&mut one, &shared, Err(L2Error::Refused), now_ms);
+    assert!(one.probe_ms(&POLICY, FEED_MS).unwrap() <= 200);
+}
+
+#[test]
+fn slow_is_not_dead() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let took = |one: &mut Health, sent_ms, now_ms| {
+        one.ended(&shared, &POLICY, Ok(()), (sent_ms, now_ms)).map(|change| change.after.slow)
+    };
+    // A worker that stands still makes all that is on its way slow: that counts once.
+    for _ in 0..10 {
+        assert_eq!(took(&mut one, 10_000, 10_200), None);
+    }
+    assert_eq!(took(&mut one, 10_300, 10_351), None);
+    assert_eq!(took(&mut one, 10_400, 10_451), Some(true));
+    assert_eq!(one.record().state, State::Normal);
+    assert_eq!(one.gate(None), Gate { table: true, reads: false, writes: true });
+    assert_eq!(one.gate(None).refusal(), Some(L2Error::Slow));
+    assert_eq!(took(&mut one, 10_500, 10_550), None);
+    assert_eq!(took(&mut one, 10_600, 10_650), None);
+    assert_eq!(took(&mut one, 10_700, 10_750), Some(false));
+    assert_eq!(one.gate(None), Gate::OPEN);
+}
+
+#[test]
+fn what_answers_too_late_for_requests_is_slow_when_it_recovers() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    for now_ms in 10_000..10_003 {
+        end(&mut one, &shared, Err(L2Error::Timeout), now_ms);
+    }
+    let sent = one.probe(1, 10_200);
+    one.probed(&shared, &POLICY, sent, (Ok(()), true), 10_300);
+    for now_ms in [10_301, 10_302] {
+        probe(&mut one, &shared, true, now_ms);
+    }
+    assert_eq!((one.record().state, one.record().slow), (State::Normal, true));
+}
+
+#[test]
+fn the_configuration_has_the_last_word() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let forced = HealthPolicy { force: Some(Force::Degraded), ..POLICY };
+    assert_eq!(one.gate(forced.force), Gate::SHUT);
+    assert_eq!(one.probe_ms(&forced, FEED_MS), None);
+    let change = one.force(&shared, forced.force, 10_000).unwrap();
+    assert_eq!((change.after.state, change.after.cause), (State::Degraded, Cause::Forced));
+    assert_eq!(one.force(&shared, forced.force, 10_001), None);
+    // It has no word any more: probes find out.
+    assert_eq!(one.force(&shared, None, 10_100), None);
+    assert!(one.probe_ms(&POLICY, FEED_MS).is_some() && one.gate(None) == Gate::SHUT);
+    one.force(&shared, Some(Force::Normal), 10_200).unwrap();
+    let normal = HealthPolicy { force: Some(Force::Normal), ..POLICY };
+    let times = (10_300, 10_301);
+    assert_eq!(one.ended(&shared, &normal, Err(L2Error::Refused), times), None);
+    assert_eq!(one.gate(normal.force), Gate::OPEN);
+}
+
+#[test]
+fn a_worker_follows_one_l2_and_its_successors_know_it() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    end(&mut one, &shared, Err(L2Error::Refused), 10_000);
+    assert_eq!(worker(&shared).record(), one.record(), "a new VM");
+    assert!(one.attach(&shared, 8));
+    assert_eq!(one.record().state, State::Normal);
+    assert!(shared.get(b"tiercel/health/0000000000000007").is_some());
+}
