@@ -18,6 +18,7 @@ mod early;
 mod fields;
 mod fleet;
 mod freshness;
+mod health;
 mod ids;
 mod keys;
 mod l2_cluster;

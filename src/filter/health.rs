@@ -121,16 +121,19 @@ impl<H: Host> Module<H> {
         let Some(Change { before, after }) = change else { return };
         let counters = &mut self.worker.counters;
         if before.term != after.term {
-            let lasted_ms = now_ms.saturating_sub(before.since_ms);
+            let lasted = match before.state {
+                State::Degraded | State::Recovering => {
+                    format!(" after {} ms", now_ms.saturating_sub(before.since_ms))
+                }
+                State::Normal | State::Suspect => String::new(),
+            };
             let (state, cause) = (after.state, after.cause.as_str());
             let stage = match (state, after.reads) {
                 (State::Recovering, true) => ", read again",
                 (State::Recovering, false) => ", told what became stale",
                 _ => "",
             };
-            let was = before.state;
-            let text =
-                format!("tiercel: L2 is {state}{stage}: {cause}; it was {was} for {lasted_ms} ms");
+            let text = format!("tiercel: L2 is {state}{stage}{lasted}: {cause}");
             let level = match state {
                 State::Degraded | State::Suspect => log::Level::Warn,
                 State::Normal | State::Recovering => log::Level::Info,

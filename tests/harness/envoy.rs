@@ -49,6 +49,7 @@ impl Envoy {
         builder.config(|config| {
             if config["l2"].is_object() {
                 config["l2"]["timeout"] = json!("10s");
+                config["l2"]["health"]["slow_above"] = json!("10s");
             }
             config.as_object_mut().map(|config| config.remove("spaces"));
             for route in config["routes"].as_array_mut().into_iter().flatten() {

@@ -10,6 +10,7 @@ pub mod process;
 pub mod redis;
 pub mod scene;
 pub mod script;
+pub mod wire;
 
 pub use client::{Client, Response};
 pub use envoy::Envoy;

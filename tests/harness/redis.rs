@@ -50,6 +50,15 @@ impl Redis {
         self.try_command(parts).expect("a reply of Redis")
     }
 
+    /// Changes the password by which its commands are run, and that of the next start.
+    pub fn set_password(&mut self, password: Option<&str>) {
+        self.password = password.map(ToOwned::to_owned);
+        if let Some(at) = self.args.iter().position(|arg| arg == "--requirepass") {
+            self.args.drain(at..at + 2);
+        }
+        self.args.extend(password.into_iter().flat_map(|p| ["--requirepass".into(), p.into()]));
+    }
+
     fn try_command(&self, parts: &[&[u8]]) -> Option<String> {
         let reply = self.raw(parts)?;
         Some(match resp::next_reply(&mut &reply[..]).ok()? {
