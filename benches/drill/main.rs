@@ -22,8 +22,8 @@ mod load;
 mod memory;
 mod mix;
 mod origin_outage;
+mod outage;
 mod penetration;
-mod redis_outage;
 mod report;
 mod shared_memory;
 mod stampede;
@@ -35,11 +35,17 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 21] = [
+const DRILLS: [Drill; 27] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
-    ("redis_outage", redis_outage::run),
+    ("outage_kill", outage::kill),
+    ("outage_stop", outage::stop),
+    ("outage_password", outage::password),
+    ("outage_full", outage::full),
+    ("outage_cut", outage::cut),
+    ("outage_cluster", outage::cluster_other),
+    ("outage_cluster_table", outage::cluster_table),
     ("origin_outage", origin_outage::run),
     ("mix", mix::run),
     ("stampede", stampede::collapse),

@@ -205,18 +205,21 @@ pub fn verdict(answers: &[Answer<'_>]) -> Option<Result<(), L2Error>> {
             Answer::Followed(..) | Answer::Stored | Answer::Deleted | Answer::Errand(..)
         )
     };
-    match error {
-        Some(error) => Some(Err(error)),
-        None if answers.iter().any(is_well) => Some(Ok(())),
-        // What got no answer at all says so for all.
-        None => answers.iter().find_map(|answer| match answer {
-            Answer::NotStored(error) | Answer::NotDeleted(error) => {
-                matches!(error, L2Error::Timeout | L2Error::Reset | L2Error::Dispatch)
-                    .then_some(Err(*error))
-            }
-            _ => None,
-        }),
+    if let Some(error) = error {
+        return Some(Err(error));
     }
+    if answers.iter().any(is_well) {
+        return Some(Ok(()));
+    }
+    // What got no answer at all says so for every command.
+    answers.iter().find_map(|answer| match answer {
+        Answer::Failed(_, error) | Answer::NotClaimed(_, error) => Some(Err(*error)),
+        Answer::NotStored(error) | Answer::NotDeleted(error) => {
+            let is_lost = matches!(error, L2Error::Timeout | L2Error::Reset | L2Error::Dispatch);
+            is_lost.then_some(Err(*error))
+        }
+        _ => None,
+    })
 }
 
 /// What the table says to those who look up or claim, in front of what they get.
@@ -264,5 +267,37 @@ impl<'a> Iterator for Replies<'_, 'a> {
                 Err(error)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::coherence::Stamp;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn the_table_speaks_for_redis() {
+        let synced = Stamp { incarnation: 9, number: 1 };
+        let asked = Asked { scope: 0, synced, highest: 0, from: 0, epoch: 1 };
+        let followed = || Answer::Followed(asked, Followed::default(), false);
+        let (gone, full) = (L2Error::Refused, L2Error::OutOfMemory);
+        for (answers, expected) in [
+            (vec![], None),
+            // A node of a cluster is gone, or full, but not that of the table.
+            (vec![followed(), Answer::Failed(1, gone), Answer::Absent(2)], Some(Ok(()))),
+            (vec![Answer::NotStored(gone), Answer::NotStored(full)], None),
+            (vec![Answer::NotStored(full), Answer::Stored], Some(Ok(()))),
+            (vec![Answer::NotFollowed(gone), Answer::Absent(1)], Some(Err(gone))),
+            (vec![Answer::NotBumped(3, full), followed()], Some(Err(full))),
+            // Nothing came back.
+            (vec![Answer::Failed(1, L2Error::Timeout)], Some(Err(L2Error::Timeout))),
+            (vec![Answer::NotStored(L2Error::Reset)], Some(Err(L2Error::Reset))),
+            (vec![Answer::Errand(1, Err(gone))], Some(Err(gone))),
+            (vec![Answer::Errand(1, Ok(b"-OOM\r\n"))], Some(Ok(()))),
+        ] {
+            assert_eq!(verdict(&answers), expected, "{answers:?}");
+        }
     }
 }
