@@ -6,7 +6,7 @@ use std::time::Duration;
 use tiercel::http::key::Key;
 
 use crate::harness::scene::{echo_routes, l2_only, no_routes};
-use crate::harness::{Asked, Cluster, Envoy, Origin, Scene, Script, eventually, reply};
+use crate::harness::{Asked, Cluster, Envoy, Origin, Redis, Scene, Script, eventually, reply};
 
 const PASSWORD: [&str; 4] = ["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"];
 
@@ -54,6 +54,52 @@ fn keys_live_on_all_masters_and_come_back() {
         assert_eq!(&response.body, body);
     }
     assert_eq!(origin.total(), asked + 60);
+}
+
+#[test]
+fn a_cluster_absent_at_start_then_there() {
+    let scene = Scene::new("cluster-absent");
+    let origin = Origin::start(&scene, &[]);
+    let mut cluster = Cluster::start(&scene, &PASSWORD);
+    cluster.nodes.iter_mut().for_each(|node| node.process.kill());
+    let builder = Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
+    let envoy = builder.config(echo_routes).config(l2_only).start(&scene);
+    let mut client = envoy.client();
+    assert_eq!(client.get("/echo/absent").status, 200);
+    cluster.nodes.iter_mut().for_each(Redis::restart);
+    eventually("hits from the cluster", || {
+        client.get("/echo/back").cache_status().ends_with("detail=l2").then_some(())
+    });
+}
+
+/// The other masters still give what they have, one key after the other.
+#[test]
+fn a_master_that_is_gone_takes_only_its_own_entries_along() {
+    let scene = Scene::new("cluster-lost");
+    let origin = Origin::start(&scene, &[]);
+    let args = [&PASSWORD[..], &["--cluster-require-full-coverage", "no"]].concat();
+    let mut cluster = Cluster::start(&scene, &args);
+    let builder = Envoy::builder("cluster.yaml").origin(origin.port).redis(cluster.nodes[0].port);
+    let envoy = builder.config(echo_routes).config(l2_only).start(&scene);
+    let mut client = envoy.client();
+    let mut hits = |envoy: &Envoy| {
+        let responses = (0..40).map(|n| client.get(&format!("/echo/{n}")));
+        let before = envoy.metric("tiercel_l2_errors{kind=\"refused\"}");
+        let hits = responses.filter(|response| {
+            assert_eq!(response.status, 200);
+            response.cache_status().ends_with("detail=l2")
+        });
+        (hits.count(), envoy.metric("tiercel_l2_errors{kind=\"refused\"}") - before)
+    };
+    eventually("every entry to be stored", || (hits(&envoy).0 == 40).then_some(()));
+    // Without the table of generations no entry could be trusted: its node stays.
+    let count = b"return #redis.call('KEYS', '*generations:*')";
+    let spared = |node: &&mut Redis| node.command(&[b"EVAL", count, b"0"]) == "0";
+    let lost = cluster.nodes.iter_mut().find(spared).expect("two nodes without the table");
+    let of_lost = lost.keys().len();
+    lost.process.kill();
+    eventually("look-ups to be refused", || (hits(&envoy).1 > 0).then_some(()));
+    eventually("the other entries to be found", || (hits(&envoy).0 >= 40 - of_lost).then_some(()));
 }
 
 /// What was written is told by one key, whatever node has it, and entries on all nodes end by it.

@@ -74,6 +74,11 @@ fn redis_hung_and_back() {
     eventually("the timeouts to be counted", || {
         (envoy.metric("tiercel_l2_errors{kind=\"timeout\"}") >= 1).then_some(())
     });
+    // Envoy's health check notices, and nobody waits any more.
+    eventually("look-ups to be refused at once", || {
+        assert_eq!(envoy.client().get("/echo/hung").status, 200);
+        (envoy.metric("tiercel_l2_errors{kind=\"refused\"}") >= 1).then_some(())
+    });
     redis.process.signal("CONT");
     recovers(&envoy);
 }

@@ -25,6 +25,7 @@ mod l2_cluster;
 mod l2_direct;
 mod l2_hits;
 mod l2_trouble;
+mod limits;
 mod metrics;
 mod negative;
 mod poisoning;

@@ -33,12 +33,13 @@ pub struct Builder {
 
 impl Envoy {
     /// Starts from the example configuration `envoy/<example>`, with the time-outs of the way to
-    /// Redis so long that a machine which stalls turns no hit into a miss, and without lists of ids, which
-    /// the origin would be asked for.
+    /// Redis so long, and without health checks, that a machine which stalls turns no hit into a miss; and
+    /// without lists of ids, which the origin would be asked for.
     pub fn builder(example: &'static str) -> Builder {
         let mut builder = Self::shipped(example);
         for cluster in builder.config["static_resources"]["clusters"].as_array_mut().unwrap() {
             cluster["connect_timeout"] = json!("20s");
+            cluster.as_object_mut().map(|cluster| cluster.remove("health_checks"));
         }
         for listener in builder.config["static_resources"]["listeners"].as_array_mut().unwrap() {
             let filter = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
