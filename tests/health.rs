@@ -127,7 +127,9 @@ fn slow_is_not_dead() {
     wire.delay(0);
     envoy.expect_metric("tiercel_l2_slow", 0);
     recovers(&envoy);
-    assert!(transitions(&envoy, "slow") >= 1 && transitions(&envoy, "prompt") >= 1);
+    eventually("both to be counted", || {
+        (transitions(&envoy, "slow") >= 1 && transitions(&envoy, "prompt") >= 1).then_some(())
+    });
 }
 
 #[test]
@@ -155,7 +157,8 @@ fn a_redis_that_refuses_writes_or_the_password_is_left_alone() {
     }
     redis.set_password(Some("secret"));
     redis.restart();
-    envoy.expect_log("L2 is degraded: auth");
+    // Envoy's own check may notice first: what it keeps back is refused.
+    expect_state(&envoy, DEGRADED);
     assert_eq!(envoy.client().get("/echo/auth").status, 200);
     redis.command(&[b"CONFIG", b"SET", b"requirepass", b""]);
     expect_state(&envoy, 0);
@@ -208,6 +211,7 @@ fn the_hottest_of_what_redis_missed_is_written_back() {
         client.get(&format!("/echo/warm{}", redis.keys().len()));
         (!redis.keys().is_empty()).then_some(())
     });
+    let stored = envoy.metric("tiercel_l2_stores{result=\"stored\"}");
     redis.process.signal("STOP");
     expect_state(&envoy, DEGRADED);
     let path = |n: u32| format!("/echo/{n}?size=2000");
@@ -219,6 +223,9 @@ fn the_hottest_of_what_redis_missed_is_written_back() {
     }
     redis.process.signal("CONT");
     expect_state(&envoy, 0);
+    eventually("the rest to be written", || {
+        (envoy.metric("tiercel_l2_stores{result=\"stored\"}") >= stored + 12).then_some(())
+    });
     eventually("some to be skipped", || {
         (envoy.metric("tiercel_l2_stores{result=\"skipped\"}") >= 40).then_some(())
     });
@@ -226,9 +233,9 @@ fn the_hottest_of_what_redis_missed_is_written_back() {
     let other = builder.config(echo_routes).config(l2_only).start(&Scene::new("health-back-other"));
     recovers(&other);
     let has = |n: &u32| other.client().get(&path(*n)).cache_status().ends_with("detail=l2");
-    eventually("the hot ones to be written", || {
-        ((0..60).step_by(6).filter(has).count() >= 9).then_some(())
-    });
+    // Asked for once: then it is there.
+    let hot = (0..60).step_by(6).filter(has).count();
+    assert!(hot >= 9, "{hot} of 10");
     let cold = (0..60).filter(|n| n % 6 > 0).filter(has).count();
     assert!(cold <= 6, "{cold} that nobody asks for again");
 }

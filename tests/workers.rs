@@ -146,3 +146,33 @@ fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
     envoy.client().request("PUT", "/a", &[], b"");
     assert_eq!(envoy.client().get("/a").body, b"2");
 }
+
+#[test]
+fn what_a_write_changed_is_stale_though_its_vm_crashed_meanwhile() {
+    let scene = Scene::new("workers-crashed-write");
+    let mut version = 0;
+    let script = Script::start(move |asked| {
+        version += u32::from(asked.method != "GET");
+        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
+    });
+    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+    let envoy = builder.with_trap().start(&scene);
+    let mut reader = envoy.client();
+    for path in ["/a", "/b", "/a"] {
+        assert_eq!(reader.get(path).body, b"0");
+    }
+    script.hold(Some("PUT"));
+    let mut writer = envoy.client();
+    writer.send("PUT", b"/a", &[], b"").expect("a connection");
+    eventually("the write to arrive", || {
+        script.asked().iter().any(|asked| asked.method == "PUT").then_some(())
+    });
+    let crashed = envoy.client().request("GET", "/a", &[("x-test-trap", "1")], b"");
+    assert_eq!(crashed.status, 503, "{crashed:?}");
+    script.hold(None);
+    eventually("what it changed to be read", || {
+        (envoy.client().get("/a").body == b"1").then_some(())
+    });
+    envoy.expect_metric("tiercel_coherence{event=\"orphaned\"}", 1);
+    assert_eq!(reader.get("/b").body, b"0", "nobody wrote it");
+}

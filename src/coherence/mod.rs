@@ -10,6 +10,7 @@ mod follow;
 mod follow_tests;
 mod generations;
 mod head;
+mod intents;
 pub mod keeper;
 #[cfg(test)]
 mod lost_tests;
@@ -24,6 +25,7 @@ pub use cells::{Layout, Plane};
 pub use follow::{Asked, Bumped, Cells, Followed, Reach, Verdict};
 pub use generations::{Bump, Generations, Validity};
 pub use head::Stamp;
+pub use intents::{Intent, Intents};
 pub use pointer::Pointer;
 pub use shared::SharedData;
 pub use tags::{Tag, Tags};

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Worker;
 use super::existence::{News, created};
-use crate::coherence::{Bump, Filling, Tag, Tags, Template};
+use crate::coherence::{Bump, Filling, Intent, Tag, Tags, Template};
 use crate::config::{Policy, Rule};
 use crate::http::fields::Fields;
 use crate::http::key::write_key;
@@ -43,6 +43,8 @@ pub struct Invalidation {
     tags: Tags,
     /// Bytes of bodies that are charged to the worker.
     charged: usize,
+    /// Under which number it is noted, should this worker not see its end.
+    noted: Option<u32>,
 }
 
 /// A body that may name tags.
@@ -110,9 +112,32 @@ impl Invalidation {
                 is_unknown: false,
                 tags: Tags::default(),
                 charged: 0,
+                noted: None,
                 head,
             })
         })
+    }
+
+    /// What it may change at most, whatever its bodies say.
+    pub fn intent(&self, worker: &mut Worker) -> Intent {
+        let mut tags = Tags::default();
+        self.targets(0, Fields::new(&[]), worker, &mut tags);
+        self.named(|_| true, None, None, &mut tags);
+        let spaces = self.rule.writes.creates.iter();
+        let spaces =
+            spaces.filter_map(|created| Some(self.policy.spaces.get(created.space)?.scope));
+        Intent { tags, spaces: spaces.collect() }
+    }
+
+    /// It is noted under this number.
+    pub const fn is_noted(&mut self, noted: Option<u32>) {
+        self.noted = noted;
+    }
+
+    /// Under which number it is noted.
+    #[must_use]
+    pub const fn noted(&self) -> Option<u32> {
+        self.noted
     }
 
     /// Whether chunks of the request's body are wanted.

@@ -4,9 +4,12 @@ use std::rc::Rc;
 
 use super::Module;
 use super::shared::Shared;
-use crate::coherence::{Asked, Bumped, Cells, Followed, Reach, Stamp, Verdict, keeper};
+use crate::coherence::{
+    Asked, Bump, Bumped, Cells, Followed, Intent, Reach, Stamp, Verdict, keeper,
+};
 use crate::collapse;
 use crate::config::Policy;
+use crate::engine::{Invalidation, News};
 use crate::entry::encode_unsealed;
 use crate::host::Host;
 use crate::l2::{L2Error, Question};
@@ -63,6 +66,45 @@ impl<H: Host> Module<H> {
         if let Some(root) = self.roots.get_mut(&root) {
             root.bump(&self.host, cells);
         }
+    }
+
+    /// A write is about to go on: should this VM not see its end, another one sees to it.
+    pub(super) fn note_write(&mut self, write: &mut Invalidation) {
+        let intent = write.intent(&mut self.worker);
+        let shared = Shared::new(&self.host, self.bell);
+        let noted = self.intents.note(&shared, &intent, self.host.now_ms());
+        if noted.is_none() {
+            self.worker.counters.count(Counter::Coherence(Coherence::NotNoted));
+        }
+        write.is_noted(noted);
+    }
+
+    /// A write has come to its end.
+    pub(super) fn written(&mut self, root_id: u32, write: Invalidation) {
+        let noted = write.noted();
+        write.end(self.host.now_ms(), &mut self.worker);
+        self.post(root_id);
+        if let Some(id) = noted {
+            self.intents.strike(&Shared::new(&self.host, self.bell), id);
+        }
+    }
+
+    /// Makes stale what writes may have changed, or may still change, whose VM is gone.
+    pub(super) fn see_to_orphans(&mut self, root_id: u32, now_ms: u64) {
+        let shared = Shared::new(&self.host, self.bell);
+        let orphans = self.intents.tick(&shared, now_ms);
+        if orphans.is_empty() {
+            return;
+        }
+        let policies = self.roots.values().filter_map(|root| root.policy.as_ref());
+        let guard_ms = policies.map(|policy| policy.coherence.guard_ms).max().unwrap_or(0);
+        let uncertain_until_ms = now_ms.saturating_add(guard_ms);
+        for Intent { tags, spaces } in orphans {
+            self.worker.counters.count(Counter::Coherence(Coherence::Orphaned));
+            self.worker.generations.bump(Bump { tags, soft: false, uncertain_until_ms });
+            self.worker.news.extend(spaces.into_iter().map(|scope| (scope, News::Lost)));
+        }
+        self.post(root_id);
     }
 
     /// Puts into the process's store what this worker has taken into its own.

@@ -10,6 +10,7 @@ use super::meters::Meters;
 use super::reply::Reply;
 use super::root::{Queued, Root};
 use super::stream::Stream;
+use crate::coherence::Intents;
 use crate::collapse::Peers;
 use crate::config::{self, Role};
 use crate::engine::{Worker, Write};
@@ -47,6 +48,8 @@ pub struct Module<H> {
     pub(super) bell: Option<u32>,
     /// Who asks Redis who of the fleet fetches.
     pub(super) claims: HashMap<Claimant, Waiting>,
+    /// Writes whose end this VM has to see.
+    pub(super) intents: Intents,
     /// How L2 fares, and when this VM sent a probe that has no answer yet.
     pub(super) health: Health,
     pub(super) probed_ms: Option<u64>,
@@ -74,6 +77,7 @@ impl<H: Host> Module<H> {
             peers: Peers::default(),
             bell: None,
             claims: HashMap::new(),
+            intents: Intents::new(seed),
             health: Health::default(),
             probed_ms: None,
             asked: Asked::default(),
@@ -148,6 +152,7 @@ impl<H: Host> Module<H> {
         self.expire_behind(now_ms);
         self.expire_claims(now_ms);
         self.sweep(root);
+        self.see_to_orphans(root, now_ms);
         self.follow_in_turn(root, now_ms);
         self.wait_no_longer(root, now_ms);
         self.claim_again(root, now_ms);
@@ -221,7 +226,7 @@ impl<H: Host> Module<H> {
     pub(super) fn forget(&mut self, context: u32, root: u32, stream: Stream) {
         let worker = &mut self.worker;
         match stream {
-            Stream::Bypassed(_, Some(write)) => write.end(self.host.now_ms(), worker),
+            Stream::Bypassed(_, Some(write)) => return self.written(root, *write),
             Stream::AwaitingL2(exchange) => {
                 worker.counters.count(Counter::L2(L2Lookup::Abandoned));
                 exchange.abandon(worker);

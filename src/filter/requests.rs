@@ -74,7 +74,10 @@ impl<H: Host> Module<H> {
             },
             Begin::Purge(block) => self.purge(root_id, Fields::new(&block)),
             Begin::Serve(exchange, found) => self.serve((context, root_id), exchange, &found),
-            Begin::Bypass(reason, invalidation) => {
+            Begin::Bypass(reason, mut invalidation) => {
+                if let Some(write) = &mut invalidation {
+                    self.note_write(write);
+                }
                 self.streams.insert(context, (root_id, Stream::Bypassed(reason, invalidation)));
                 if ended {
                     self.request_ended(context);

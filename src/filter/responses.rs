@@ -98,8 +98,7 @@ impl<H: Host> Module<H> {
         }
         if ended && let Some((_, Stream::Bypassed(_, Some(write)))) = self.streams.remove(&context)
         {
-            write.end(self.host.now_ms(), &mut self.worker);
-            self.post(root_id);
+            self.written(root_id, *write);
         }
     }
 

@@ -54,15 +54,15 @@ impl L2Error {
     #[must_use]
     pub const fn severity(self) -> Severity {
         match self {
-            Self::Refused
-            | Self::Loading
-            | Self::Auth
-            | Self::OutOfMemory
-            | Self::ReadOnly
-            | Self::Dispatch => Severity::Clear,
-            Self::Timeout | Self::Reset | Self::Protocol | Self::Cluster | Self::Server => {
-                Severity::Vague
+            Self::Refused | Self::Loading | Self::Auth | Self::OutOfMemory | Self::ReadOnly => {
+                Severity::Clear
             }
+            Self::Timeout
+            | Self::Reset
+            | Self::Protocol
+            | Self::Cluster
+            | Self::Server
+            | Self::Dispatch => Severity::Vague,
             Self::Unsynced | Self::Saturated | Self::Degraded | Self::Slow => Severity::Nothing,
         }
     }

@@ -95,6 +95,10 @@ closed_enum! {
         Lost => "lost",
         /// Another table was found in Redis.
         Adopted => "adopted",
+        /// A write's worker crashed before its end: another made stale what it may have changed.
+        Orphaned => "orphaned",
+        /// Too many writes are on their way to be seen to in that case.
+        NotNoted => "not_noted",
     }
 }
 
