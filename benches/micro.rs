@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tiercel::coherence::Stamp;
-use tiercel::entry::{Entry, Meta, decode, encode};
+use tiercel::entry::{Entry, Meta, Secrets, decode, encode};
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::{Key, KeyRules, write_key};
 use tiercel::http::percent::normalise;
@@ -115,14 +115,17 @@ fn codec(c: &mut Criterion) {
     let entry = entry(1, &json(BODY));
     let mut group = c.benchmark_group("entry");
     group.throughput(Throughput::Bytes(entry.len() as u64));
-    for (name, compress_above) in [("plain", usize::MAX), ("lz4", 0)] {
-        let bytes = encode(&entry, Stamp::default(), compress_above);
+    let (none, one) = (Secrets::default(), Secrets::new(["a secret of thirty-two characters"]));
+    for (name, compress_above, secrets) in
+        [("plain", usize::MAX, &none), ("lz4", 0, &none), ("signed", usize::MAX, &one)]
+    {
+        let bytes = encode(&entry, Stamp::default(), compress_above, secrets);
         assert_eq!(bytes.len() < BODY, name == "lz4");
         group.bench_function(format!("encode_{name}"), |b| {
-            b.iter(|| encode(black_box(&entry), Stamp::default(), compress_above));
+            b.iter(|| encode(black_box(&entry), Stamp::default(), compress_above, secrets));
         });
         group.bench_function(format!("decode_{name}"), |b| {
-            b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20).unwrap());
+            b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20, secrets).unwrap());
         });
     }
     group.finish();

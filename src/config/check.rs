@@ -11,7 +11,7 @@ use super::schema::{
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
-use crate::entry::{Bounds, MAX_PLACES};
+use crate::entry::{Bounds, MAX_PLACES, Secrets};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
 use crate::http::normalise::{Normaliser, Normalisers};
@@ -22,6 +22,10 @@ use crate::l1::{Tier, WAYS};
 
 /// Characters of a secret, at least.
 const MIN_SECRET: usize = 16;
+/// Characters of a secret that signs, at least.
+const MIN_SIGNING_SECRET: usize = 32;
+/// Secrets that sign or verify.
+const MAX_SIGNING_SECRETS: usize = 4;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
 const MAX_REPLY: u64 = 32 << 20;
@@ -337,7 +341,19 @@ impl Check<'_> {
             max_entry: self.bytes("l2.max_entry", l2.max_entry),
             compress_above: self.bytes("l2.compress_above", l2.compress_above),
             ttl_factor: l2.ttl_factor,
+            secrets: self.secrets(&l2.secrets),
         }
+    }
+
+    fn secrets(&mut self, secrets: &[String]) -> Secrets {
+        if secrets.len() > MAX_SIGNING_SECRETS {
+            self.fail("l2.secrets", &format!("must be at most {MAX_SIGNING_SECRETS}"));
+        }
+        for (index, _) in secrets.iter().enumerate().filter(|(_, s)| s.len() < MIN_SIGNING_SECRET) {
+            let message = format!("must have at least {MIN_SIGNING_SECRET} characters");
+            self.fail(&format!("l2.secrets[{index}]"), &message);
+        }
+        Secrets::new(secrets.iter().map(String::as_str))
     }
 }
 

@@ -10,7 +10,7 @@ use super::router::Router;
 use super::schema::{Role, Transport};
 use crate::coherence::{Pointer, Template};
 use crate::collapse::Limits;
-use crate::entry::Bounds;
+use crate::entry::{Bounds, Secrets};
 use crate::existence::{Carried, Created, SpacePolicy};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -168,6 +168,8 @@ pub struct L2Policy {
     pub compress_above: usize,
     /// Redis expiry as a multiple of the remaining freshness.
     pub ttl_factor: f64,
+    /// Tell entries of this fleet from others'.
+    pub secrets: Secrets,
 }
 
 impl L2Policy {

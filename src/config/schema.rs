@@ -184,6 +184,9 @@ pub struct L2 {
     pub compress_above: ByteSize,
     /// How long Redis keeps an entry, as a multiple of the freshness it has left (at least 1).
     pub ttl_factor: f64,
+    /// Entries are signed (HMAC-SHA256) with the first of these, and count only if they were with one of them: for
+    /// a Redis that others write to. At most 4, each of at least 32 characters.
+    pub secrets: Vec<String>,
 }
 
 impl Default for L2 {
@@ -200,6 +203,7 @@ impl Default for L2 {
             max_entry: ByteSize(256 << 10),
             compress_above: ByteSize(2 << 10),
             ttl_factor: 1.0,
+            secrets: Vec::new(),
         }
     }
 }

@@ -115,6 +115,20 @@ fn what_writes_make_stale_must_be_sure() {
 }
 
 #[test]
+fn secrets_are_long_and_few() {
+    let found =
+        |secrets| errors(&json!({"role": "cache", "l2": {"cluster": "l2", "secrets": secrets}}));
+    let good = "0123456789abcdef0123456789abcdef";
+    assert!(found(json!([good, good, good, good])).is_empty());
+    let expected = [
+        "l2.secrets: must be at most 4",
+        "l2.secrets[1]: must have at least 32 characters",
+        "l2.secrets[3]: invalid type: integer `7`, expected a string",
+    ];
+    all_are_told(&found(json!([good, &good[1..], good, 7, good, good])), &expected, 3);
+}
+
+#[test]
 fn how_the_origin_is_asked_must_make_sense() {
     let found = errors(&json!({
         "role": "cache",

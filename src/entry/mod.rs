@@ -1,6 +1,7 @@
 //! One stored response: its parts, and its binary form for the levels outside the VM.
 
 mod codec;
+mod seal;
 mod variants;
 
 use std::borrow::Cow;
@@ -9,6 +10,7 @@ use std::cell::Cell;
 pub use codec::{
     DecodeError, MAX_TAGS, decode, decode_unsealed, encode, encode_unsealed, encoded_len_limit,
 };
+pub use seal::Secrets;
 pub use variants::{Added, Bounds, MAX_PLACES, Variants};
 
 use crate::coherence::Tag;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Module;
 use crate::coherence::Stamp;
-use crate::entry::{Entry, Meta, encode};
+use crate::entry::{Entry, Meta, Secrets, encode};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
 use crate::http::fields::FieldsBuf;
@@ -209,7 +209,8 @@ fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
     };
     let fields = FieldsBuf::default().to_block();
     let stamp = Stamp { incarnation: 9, number: 1 };
-    let bytes = encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX);
+    let bytes =
+        encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX, &Secrets::default());
     let begin = format!("{TABLE}${}\r\n", bytes.len());
     [begin.as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
 }
