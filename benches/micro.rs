@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tiercel::coherence::Stamp;
-use tiercel::entry::{Entry, Meta, Secrets, decode, encode};
+use tiercel::entry::{Entry, Meta, decode, encode};
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::{Key, KeyRules, write_key};
 use tiercel::http::percent::normalise;
@@ -14,6 +14,7 @@ use tiercel::http::query::QueryRule;
 use tiercel::http::request::RequestHead;
 use tiercel::l1::{Store, Stored as _};
 use tiercel::l2::resp::{command, next_reply};
+use tiercel::secrets::Secrets;
 
 const BODY: usize = 4 << 10;
 const PIPELINE: usize = 64;

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 use tiercel::coherence::Stamp;
-use tiercel::entry::{Entry, Meta, Secrets, decode, encode};
+use tiercel::entry::{Entry, Meta, decode, encode};
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::Key;
+use tiercel::secrets::Secrets;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::harness::scene::{echo_routes, l2_only};

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tiercel::coherence::Stamp;
-use tiercel::entry::{self, Secrets};
+use tiercel::entry;
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::Key;
+use tiercel::secrets::Secrets;
 
 use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually, reply};

@@ -7,11 +7,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiercel::coherence::{Stamp, Tag, Tags};
-use tiercel::entry::{Bounds, Entry, Meta, Secrets, Variants, decode, encode};
+use tiercel::coherence::{Stamp, TagKey, Tags};
+use tiercel::entry::{Bounds, Entry, Meta, Variants, decode, encode};
 use tiercel::http::key::Key;
 use tiercel::http::stored_fields::may_be_stored;
 use tiercel::http::vary::Names;
+use tiercel::secrets::Secrets;
 use tiercel_fuzz::{block, lines, parts};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -25,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let (none, secrets) = (Secrets::default(), Secrets::new(["secret"]));
     assert!(decode(input, &key, MAX, &none).is_err() && decode(input, &key, MAX, &secrets).is_err());
     let meta = Meta { status: 200, stored_ms: 1_000, fresh_until_ms: 2_000, ..Meta::default() };
-    let tags: Tags = lines(body).map(Tag::named).collect();
+    let tags: Tags = lines(body).map(|name| TagKey::default().named(name)).collect();
     let entry = Entry::new(meta, key.clone(), block(fields), body.into());
     let entry = entry.with_tags(tags.as_slice().into(), 0);
     let is_storable = may_be_stored(entry.fields());

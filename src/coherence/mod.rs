@@ -26,7 +26,7 @@ pub use generations::{Bump, Generations, Validity};
 pub use head::Stamp;
 pub use pointer::Pointer;
 pub use shared::SharedData;
-pub use tags::{Tag, Tags};
+pub use tags::{Tag, TagKey, Tags};
 pub use template::{Filling, Gap, Template, canonical, canonical_json};
 
 #[cfg(test)]

@@ -11,7 +11,8 @@ use super::schema::{
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
-use crate::entry::{Bounds, MAX_PLACES, Secrets};
+use crate::coherence::TagKey;
+use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
 use crate::http::normalise::{Normaliser, Normalisers};
@@ -19,6 +20,7 @@ use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
 use crate::l1::{Tier, WAYS};
+use crate::secrets::Secrets;
 
 /// Characters of a secret, at least.
 const MIN_SECRET: usize = 16;
@@ -68,6 +70,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
     distrusted.retain(|name| !keyed.contains(name));
+    let tag_key = check.tag_key(config.coherence.tag_key.as_deref());
     let tag_fields = check.fields("coherence.tag_fields", &config.coherence.tag_fields);
     Policy {
         role: config.role.unwrap_or(Role::Cache),
@@ -76,7 +79,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
         tier: check.tier(&config.shared),
-        l2: config.l2.as_ref().map(|l2| check.l2(l2)),
+        l2: config.l2.as_ref().map(|l2| check.l2(l2, tag_key.mark())),
         key: KeyRules {
             scheme: config.key.scheme,
             authority: config.key.authority,
@@ -92,7 +95,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         ]
         .concat(),
         purge: config.purge.as_ref().map(|purge| check.purge(purge)),
-        tagging: tagging(config),
+        tagging: tagging(config, &tag_key),
+        tag_key,
         tag_fields,
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
@@ -262,6 +266,14 @@ impl Check<'_> {
         }
     }
 
+    fn tag_key(&mut self, text: Option<&str>) -> TagKey {
+        if text.is_some_and(|text| text.len() < MIN_SECRET) {
+            let message = format!("must have at least {MIN_SECRET} characters");
+            self.fail("coherence.tag_key", &message);
+        }
+        TagKey::new(text)
+    }
+
     fn purge(&mut self, purge: &schema::Purge) -> PurgePolicy {
         if purge.networks.is_empty() && purge.secret.is_none() {
             self.fail("purge", "allows nobody: name networks or a secret");
@@ -290,7 +302,7 @@ impl Check<'_> {
         PurgePolicy { networks, secret }
     }
 
-    fn l2(&mut self, l2: &schema::L2) -> L2Policy {
+    fn l2(&mut self, l2: &schema::L2, tag_mark: String) -> L2Policy {
         if l2.cluster.is_empty() {
             self.missing("l2.cluster", "the Envoy cluster of the L2 tunnel");
         }
@@ -342,6 +354,7 @@ impl Check<'_> {
             compress_above: self.bytes("l2.compress_above", l2.compress_above),
             ttl_factor: l2.ttl_factor,
             secrets: self.secrets(&l2.secrets),
+            tag_mark,
         }
     }
 

@@ -8,9 +8,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::router::Router;
 use super::schema::{Role, Transport};
-use crate::coherence::{Pointer, Template};
+use crate::coherence::{Pointer, TagKey, Template};
 use crate::collapse::Limits;
-use crate::entry::{Bounds, Secrets};
+use crate::entry::Bounds;
 use crate::existence::{Carried, Created, SpacePolicy};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -19,6 +19,7 @@ use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::Names;
 use crate::l1::Tier;
+use crate::secrets::Secrets;
 
 /// What one filter instance does, checked and ready.
 #[derive(Clone, Debug)]
@@ -71,6 +72,8 @@ pub struct Policy {
     pub protection: ProtectionPolicy,
     /// Who may purge, if anybody.
     pub purge: Option<PurgePolicy>,
+    /// What names of tags are hashed with.
+    pub tag_key: TagKey,
     /// Tells which tags routes name: what was stored by others may lack some.
     pub tagging: u64,
     /// Response fields that name tags, in lower case.
@@ -170,13 +173,16 @@ pub struct L2Policy {
     pub ttl_factor: f64,
     /// Tell entries of this fleet from others'.
     pub secrets: Secrets,
+    /// Tells the fleet's key of tags from others'.
+    pub tag_mark: String,
 }
 
 impl L2Policy {
     /// Tells this fleet's table of generations from others': the same for every instance.
     #[must_use]
     pub fn scope(&self, slots: usize) -> u64 {
-        xxh3_64(format!("{}\n{}\n{slots}", self.cluster, self.key_prefix).as_bytes())
+        let Self { cluster, key_prefix, tag_mark, .. } = self;
+        xxh3_64(format!("{cluster}\n{key_prefix}\n{slots}{tag_mark}").as_bytes())
     }
 }
 

@@ -306,6 +306,9 @@ pub struct Coherence {
     /// Response fields in which the origin names tags, separated by spaces or commas. They are not sent
     /// to clients.
     pub tag_fields: Vec<String>,
+    /// Keeps from clients which tags share a slot, at least 16 characters, the same in every instance: without it
+    /// whoever can make up names can find some that make other things stale as well.
+    pub tag_key: Option<String>,
     /// The largest body that is read for `{request:}` and `{response:}` in `invalidates`.
     pub max_body: ByteSize,
 }
@@ -317,6 +320,7 @@ impl Default for Coherence {
             feed_interval: Millis(200),
             guard: Millis(5_000),
             tag_fields: vec!["Surrogate-Key".into(), "Cache-Tag".into()],
+            tag_key: None,
             max_body: ByteSize(64 << 10),
         }
     }

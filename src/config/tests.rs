@@ -84,7 +84,7 @@ fn what_writes_make_stale_must_be_sure() {
     let found = errors(&json!({
         "role": "cache",
         "coherence": {
-            "slots": 1000, "feed_interval": "10ms", "guard": "1h", "tag_fields": ["a b"], "max_body": "2GiB",
+            "tag_key": "fifteen letters", "slots": 1000, "feed_interval": "10ms", "guard": "1h", "tag_fields": ["a b"], "max_body": "2GiB",
         },
         "routes": [
             {"path": "/a/{id}", "tags": ["a:{id}", "b:{query:x}", "{nothing}", "c:{request:/x|y}"]},
@@ -100,6 +100,7 @@ fn what_writes_make_stale_must_be_sure() {
         "coherence.feed_interval: must be between 50ms and 60s",
         "coherence.guard: must be at most 10m",
         "coherence.tag_fields[0]: \"a b\" is not the name of a field",
+        "coherence.tag_key: must have at least 16 characters",
         "coherence.max_body: 2GiB is more than a VM can have (1GiB)",
         "routes[0].tags[2]: the path has no {nothing}",
         "routes[0].tags[3]: bodies name tags in invalidates only",
@@ -111,7 +112,25 @@ fn what_writes_make_stale_must_be_sure() {
         "routes[2].when.contains: is required: a text",
         "routes[3].invalidates: is for routes that are not cached: set bypass, or other methods",
     ];
-    all_are_told(&found, &expected, 14);
+    all_are_told(&found, &expected, 15);
+}
+
+#[test]
+fn a_key_of_tags_is_a_fleet_of_its_own() {
+    let loaded = |key: Option<&str>| {
+        let config = json!({
+            "role": "cache", "l2": {"cluster": "l2"}, "coherence": {"tag_key": key},
+        });
+        let policy = load(config.to_string().as_bytes()).unwrap();
+        let l2 = policy.l2.as_ref().unwrap();
+        (policy.tagging, l2.scope(256), l2.tag_mark.clone(), policy.tag_key.named(b"a"))
+    };
+    let all = [None, Some("a key of sixteen"), Some("another, as long")].map(loaded);
+    for (one, other) in [(&all[0], &all[1]), (&all[0], &all[2]), (&all[1], &all[2])] {
+        assert!(one.0 != other.0 && one.1 != other.1 && one.2 != other.2 && one.3 != other.3);
+    }
+    assert_eq!(loaded(Some("a key of sixteen")), all[1]);
+    assert_eq!(all[0].2, "", "names in Redis are what they were");
 }
 
 #[test]

@@ -17,7 +17,6 @@
 use lz4_flex::block::{compress, decompress_into};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::seal::{SIGNATURE, Secrets};
 use super::{Entry, Meta};
 use crate::closed_enum::closed_enum;
 use crate::coherence::{Stamp, Tag};
@@ -25,6 +24,7 @@ use crate::http::fields::Fields;
 use crate::http::key::Key;
 use crate::http::storable::is_never_stored;
 use crate::http::stored_fields::may_be_stored;
+use crate::secrets::{SIGNATURE, Secrets};
 
 const MAGIC: [u8; 2] = *b"TC";
 const VERSION: u8 = 5;

@@ -1,7 +1,6 @@
 //! One stored response: its parts, and its binary form for the levels outside the VM.
 
 mod codec;
-mod seal;
 mod variants;
 
 use std::borrow::Cow;
@@ -10,7 +9,6 @@ use std::cell::Cell;
 pub use codec::{
     DecodeError, MAX_TAGS, decode, decode_unsealed, encode, encode_unsealed, encoded_len_limit,
 };
-pub use seal::Secrets;
 pub use variants::{Added, Bounds, MAX_PLACES, Variants};
 
 use crate::coherence::Tag;
@@ -259,6 +257,7 @@ impl Entry {
 
 #[cfg(test)]
 pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
+    use crate::coherence::TagKey;
     let fields = [(&b"content-type"[..], &b"application/json"[..])];
     let fields = fields.into_iter().collect::<crate::http::fields::FieldsBuf>().to_block();
     let meta = Meta {
@@ -270,7 +269,7 @@ pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
         shared: true,
         ..Meta::default()
     };
-    let tags = [Tag::named(key.as_bytes()), Tag::prefix(b"/")];
+    let tags = [TagKey::default().named(key.as_bytes()), TagKey::default().prefix(b"/")];
     Entry::new(meta, Key::new(key.as_bytes()), fields, body.into()).with_tags(tags.into(), 0)
 }
 

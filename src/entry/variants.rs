@@ -195,9 +195,10 @@ fn text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Secrets, decode, encode};
+    use super::super::{decode, encode};
     use super::*;
     use crate::coherence::Stamp;
+    use crate::secrets::Secrets;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

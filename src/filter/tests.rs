@@ -6,11 +6,12 @@ use serde_json::json;
 
 use super::Module;
 use crate::coherence::Stamp;
-use crate::entry::{Entry, Meta, Secrets, encode};
+use crate::entry::{Entry, Meta, encode};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
+use crate::secrets::Secrets;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -89,7 +89,7 @@ impl Client {
     pub fn new(policy: L2Policy, slots: usize) -> Self {
         Self {
             scope: policy.scope(slots),
-            table: table_key(&policy.key_prefix, slots),
+            table: table_key(&policy.key_prefix, slots, &policy.tag_mark),
             layout: Layout::new(slots),
             policy,
             lookups: VecDeque::new(),

@@ -12,7 +12,7 @@ use proptest::test_runner::RngSeed;
 use redis_protocol::resp2::decode::decode as other_decode;
 use redis_protocol::resp2::types::OwnedFrame;
 use tiercel::coherence::{Stamp, Tag};
-use tiercel::entry::{self, Entry, Meta, Secrets};
+use tiercel::entry::{self, Entry, Meta};
 use tiercel::existence::Pattern;
 use tiercel::http::cache_control::{CacheControl, FieldNames};
 use tiercel::http::conditional::{Conditions, not_modified_fields};
@@ -29,6 +29,7 @@ use tiercel::http::stored_fields::Excluded;
 use tiercel::http::validation::{freshen, head_agrees, selects, validators};
 use tiercel::http::{date, targeted};
 use tiercel::l2::resp::{self, Reply};
+use tiercel::secrets::Secrets;
 
 /// The same cases every time: what is tested does not depend on luck. `make fuzz` looks for new ones.
 fn config() -> ProptestConfig {

@@ -1,4 +1,4 @@
-//! Secrets by which instances know entries that one of them has written, where others may write to the same Redis.
+//! Secrets of a fleet: what is signed with them is its own, and what they make of a text nobody else can tell.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// Bytes of a signature.
-pub(super) const SIGNATURE: usize = 32;
+pub(crate) const SIGNATURE: usize = 32;
 
 /// The secrets of a fleet: the first signs, each of them verifies. None of them: nothing is signed.
 #[derive(Clone, Default)]
@@ -26,13 +26,13 @@ impl Secrets {
     }
 
     /// The signature of some bytes, if there is a secret.
-    pub(super) fn sign(&self, bytes: &[u8]) -> Option<[u8; SIGNATURE]> {
+    pub(crate) fn sign(&self, bytes: &[u8]) -> Option<[u8; SIGNATURE]> {
         let signature = self.0.first()?.clone().chain_update(bytes).finalize();
         Some(signature.into_bytes().into())
     }
 
     /// Whether a signature of these bytes was made with one of the secrets; how long it takes tells nothing of it.
-    pub(super) fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verify(&self, bytes: &[u8], signature: &[u8]) -> bool {
         self.0.iter().any(|keyed| keyed.clone().chain_update(bytes).verify_slice(signature).is_ok())
     }
 }
