@@ -30,7 +30,7 @@ const MIN_SIGNING_SECRET: usize = 32;
 const MAX_SIGNING_SECRETS: usize = 4;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
-const MAX_REPLY: u64 = 32 << 20;
+pub(super) const MAX_REPLY: u64 = 32 << 20;
 
 /// Checks what serde cannot see and builds the policy; every error is added to `errors`.
 pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &Removed) -> Policy {
@@ -72,7 +72,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     distrusted.retain(|name| !keyed.contains(name));
     let tag_key = check.tag_key(config.coherence.tag_key.as_deref());
     let tag_fields = check.fields("coherence.tag_fields", &config.coherence.tag_fields);
-    Policy {
+    let policy = Policy {
         role: config.role.unwrap_or(Role::Cache),
         l1_budget: check.bytes("l1.budget", config.l1.budget),
         negative_budget: check.bytes("l1.negative_budget", config.l1.negative_budget),
@@ -132,7 +132,10 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
             exists: Vec::new(),
             writes: WriteRule::default(),
         }),
-    }
+    };
+    // Last: a setting that is wrong by itself is told as such.
+    check.memory(config);
+    policy
 }
 
 pub(super) struct Check<'a> {

@@ -232,3 +232,37 @@ fn routes_inherit_the_defaults() {
     assert_eq!((c.store.lifetime.ttl_ms, c.store.stale_if_error_s), (None, 0));
     assert!(c.store.cookies_ignored && c.directives_ignored);
 }
+
+#[test]
+fn what_a_vm_may_hold_fits_into_it() {
+    let too_much =
+        errors(&json!({"role": "cache", "l1": {"budget": "900MiB"}, "l2": {"cluster": "l2"}}));
+    let told = "l1.budget: l1.budget 900MiB + l1.negative_budget 4MiB + l1.fill_budget 16MiB + shared.budget 1MiB + \
+                coherence.slots 1MiB + waiting.max 64MiB + protection.max_fetches 16MiB + l2.max_in_flight 32MiB + \
+                l2.write_budget 8MiB + l2.max_entry 1MiB + 36MiB for the rest = 1079MiB, and 135MiB lost between \
+                them = 1214MiB: a VM can have 1024MiB";
+    assert_eq!(too_much, [told]);
+    // The tunnel's filters hold nothing, and what is too large by itself is told once.
+    assert!(errors(&json!({"role": "tunnel_open", "l1": {"budget": "900MiB"}})).is_empty());
+    assert_eq!(errors(&json!({"role": "cache", "l1": {"budget": "2GiB"}})).len(), 1);
+    let largest = |more: serde_json::Value| {
+        let mut config = json!({"role": "cache", "l2": {"cluster": "l2"}});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        errors(&config).iter().map(|e| e.split(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let ids =
+        json!({"pattern": "[0-9]+", "max_ids": 20_000_000, "source": {"redis": {"key": "ids"}}});
+    for (more, paths) in [
+        (json!({}), &[][..]),
+        (json!({"l1": {"budget": "700MiB"}}), &[]),
+        (
+            json!({"l1": {"budget": "512MiB"}, "l2": {"cluster": "l2", "max_in_flight": 400}}),
+            &["l1.budget"],
+        ),
+        (json!({"protection": {"max_fetches": u32::MAX}}), &["protection.max_fetches"]),
+        (json!({"l2": {"cluster": "l2", "max_in_flight": u32::MAX}}), &["l2.max_in_flight"]),
+        (json!({"spaces": {"a": ids, "b": ids, "c": ids}}), &["spaces.c"]),
+    ] {
+        assert_eq!(largest(more.clone()), paths, "{more}");
+    }
+}

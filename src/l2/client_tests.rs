@@ -72,6 +72,16 @@ fn look_ups_go_out_together_and_come_back_in_order() {
 }
 
 #[test]
+fn leases_that_wait_are_bounded() {
+    let mut client = client(&json!({}));
+    (0..3_000).for_each(|lease| client.give_back((lease, 1), false));
+    let call = client.next_call(&known(), 0, false).unwrap();
+    let sent = call.body.windows(4).filter(|part| part == b"EVAL").count();
+    assert_eq!(sent, 1_024);
+    assert!(client.next_call(&known(), 0, true).is_none());
+}
+
+#[test]
 fn each_key_of_tags_has_a_table_of_its_own() {
     let table = |key: Option<&str>| {
         let coherence = json!({"tag_key": key});
