@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 /// What the host gives a VM, in MiB.
 const MOST: u64 = 1 << 10;
 
-/// What is there whatever the configuration, in MiB: an idle VM has 2.3.
+/// What is there whatever the configuration, in MiB: an idle VM has 2.1 to 2.3.
 const BASE: u64 = 4;
 /// A request that is not a plain hit: its head, its key, its tags.
 const REQUEST: u64 = 16 << 10;
@@ -60,6 +60,8 @@ fn parts(config: &Config) -> Vec<(String, u64)> {
         ("l1.budget".to_owned(), l1.budget.0),
         ("l1.negative_budget".into(), l1.negative_budget.0),
         ("l1.fill_budget".into(), l1.fill_budget.0),
+        // A copy that came in many chunks is put together.
+        ("l1.max_entry".into(), l1.max_entry.0.min(l1.fill_budget.0)),
         ("shared.budget".into(), shared_slots.saturating_mul(SHARED_SLOT)),
         ("coherence.slots".into(), u64::from(config.coherence.slots) * SLOT),
         ("waiting.max".into(), u64::from(config.waiting.max) * REQUEST),

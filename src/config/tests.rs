@@ -237,10 +237,10 @@ fn routes_inherit_the_defaults() {
 fn what_a_vm_may_hold_fits_into_it() {
     let too_much =
         errors(&json!({"role": "cache", "l1": {"budget": "900MiB"}, "l2": {"cluster": "l2"}}));
-    let told = "l1.budget: l1.budget 900MiB + l1.negative_budget 4MiB + l1.fill_budget 16MiB + shared.budget 1MiB + \
-                coherence.slots 1MiB + waiting.max 64MiB + protection.max_fetches 16MiB + l2.max_in_flight 32MiB + \
-                l2.write_budget 8MiB + l2.max_entry 1MiB + 36MiB for the rest = 1079MiB, and 135MiB lost between \
-                them = 1214MiB: a VM can have 1024MiB";
+    let told = "l1.budget: l1.budget 900MiB + l1.negative_budget 4MiB + l1.fill_budget 16MiB + l1.max_entry 1MiB + \
+                shared.budget 1MiB + coherence.slots 1MiB + waiting.max 64MiB + protection.max_fetches 16MiB + \
+                l2.max_in_flight 32MiB + l2.write_budget 8MiB + l2.max_entry 1MiB + 36MiB for the rest = 1080MiB, \
+                and 135MiB lost between them = 1215MiB: a VM can have 1024MiB";
     assert_eq!(too_much, [told]);
     // The tunnel's filters hold nothing, and what is too large by itself is told once.
     assert!(errors(&json!({"role": "tunnel_open", "l1": {"budget": "900MiB"}})).is_empty());
