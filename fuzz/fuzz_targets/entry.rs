@@ -24,7 +24,9 @@ fuzz_target!(|input: &[u8]| {
     let [patches, key, fields, body] = parts(input);
     let key = Key::new(key);
     let (none, secrets) = (Secrets::default(), Secrets::new(["secret"]));
-    assert!(decode(input, &key, MAX, &none).is_err() && decode(input, &key, MAX, &secrets).is_err());
+    assert!(
+        decode(input, &key, MAX, &none).is_err() && decode(input, &key, MAX, &secrets).is_err()
+    );
     let meta = Meta { status: 200, stored_ms: 1_000, fresh_until_ms: 2_000, ..Meta::default() };
     let tags: Tags = lines(body).map(|name| TagKey::default().named(name)).collect();
     let entry = Entry::new(meta, key.clone(), block(fields), body.into());
