@@ -14,6 +14,7 @@ use tiercel::http::query::QueryRule;
 use tiercel::http::request::RequestHead;
 use tiercel::l1::{Store, Stored as _};
 use tiercel::l2::resp::{command, next_reply};
+use tiercel::secrets::Secrets;
 
 const BODY: usize = 4 << 10;
 const PIPELINE: usize = 64;
@@ -115,14 +116,17 @@ fn codec(c: &mut Criterion) {
     let entry = entry(1, &json(BODY));
     let mut group = c.benchmark_group("entry");
     group.throughput(Throughput::Bytes(entry.len() as u64));
-    for (name, compress_above) in [("plain", usize::MAX), ("lz4", 0)] {
-        let bytes = encode(&entry, Stamp::default(), compress_above);
+    let (none, one) = (Secrets::default(), Secrets::new(["a secret of thirty-two characters"]));
+    for (name, compress_above, secrets) in
+        [("plain", usize::MAX, &none), ("lz4", 0, &none), ("signed", usize::MAX, &one)]
+    {
+        let bytes = encode(&entry, Stamp::default(), compress_above, secrets);
         assert_eq!(bytes.len() < BODY, name == "lz4");
         group.bench_function(format!("encode_{name}"), |b| {
-            b.iter(|| encode(black_box(&entry), Stamp::default(), compress_above));
+            b.iter(|| encode(black_box(&entry), Stamp::default(), compress_above, secrets));
         });
         group.bench_function(format!("decode_{name}"), |b| {
-            b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20).unwrap());
+            b.iter(|| decode(black_box(&bytes), Entry::key(&entry), 1 << 20, secrets).unwrap());
         });
     }
     group.finish();

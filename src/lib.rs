@@ -19,3 +19,4 @@ pub mod http;
 pub mod l1;
 pub mod l2;
 pub mod observe;
+pub mod secrets;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use serde_json::Value;
 use tiercel::existence::{Count, Standing, Verdict};
 use tiercel::observe::{Counters, Gauge, Histogram};
 
@@ -70,6 +71,31 @@ fn the_core_does_not_know_its_host() {
             let shell = of_host || place.starts_with("filter/") || place == "lib.rs";
             for word in ["crate::host", "crate::filter", "SystemTime::now", "Instant::now"] {
                 assert!(shell || !text.contains(word), "src/{place} names {word}");
+            }
+        }
+    }
+}
+
+/// Among other things they fit into a VM.
+#[test]
+fn every_example_has_configurations_that_are_taken() {
+    fn all(value: &Value, found: &mut Vec<Value>) {
+        match value {
+            Value::Object(fields) if fields.contains_key("role") => found.push(value.clone()),
+            Value::Object(fields) => fields.values().for_each(|value| all(value, found)),
+            Value::Array(values) => values.iter().for_each(|value| all(value, found)),
+            _ => {}
+        }
+    }
+    for file in fs::read_dir(root().join("envoy")).expect("a folder").flatten() {
+        if file.path().extension().is_some_and(|end| end == "yaml") {
+            let text = fs::read_to_string(file.path()).expect("a file");
+            let mut found = Vec::new();
+            all(&serde_norway::from_str(&text).expect("YAML"), &mut found);
+            assert!(!found.is_empty(), "{file:?} has none");
+            for config in found {
+                let errors = tiercel::config::load(config.to_string().as_bytes()).err();
+                assert!(errors.is_none(), "{file:?}: {errors:?}");
             }
         }
     }

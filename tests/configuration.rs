@@ -134,6 +134,27 @@ fn a_reload_keeps_l1_and_a_wrong_one_changes_nothing() {
     assert_eq!(origin.total(), 1);
 }
 
+/// What it could hold is more than its VM can have: that shows at once, not when it is full.
+#[test]
+fn a_configuration_that_does_not_fit_into_a_vm_changes_nothing() {
+    let scene = Scene::new("oversized");
+    let origin = Origin::start(&scene, &[]);
+    let builder = Envoy::builder("minimal.yaml").origin(origin.port).config(echo_routes);
+    let envoy = builder.reloadable().start(&scene);
+    envoy.client().get("/echo/a");
+    envoy.reload(|config| {
+        config["headers"] = json!({"cache_name": "second"});
+        config["l1"] = json!({"budget": "900MiB"});
+    });
+    envoy.expect_log(
+        "configuration refused: l1.budget: l1.budget 900MiB + l1.negative_budget 4MiB + ",
+    );
+    envoy.expect_log("MiB: a VM can have 1024MiB");
+    let still = envoy.client().get("/echo/a");
+    assert!(still.cache_status().starts_with("tiercel; hit"), "{}", still.cache_status());
+    assert_eq!(origin.total(), 1);
+}
+
 #[test]
 fn the_start_is_logged_with_version_and_commit() {
     let (envoy, _origin) = Scene::l1_only("started", |_| {});

@@ -8,6 +8,7 @@ use tiercel::coherence::Stamp;
 use tiercel::entry;
 use tiercel::http::fields::FieldsBuf;
 use tiercel::http::key::Key;
+use tiercel::secrets::Secrets;
 
 use crate::harness::scene::{echo_routes, l2_only};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually, reply};
@@ -50,7 +51,8 @@ fn entries_in_redis_are_sound_compressed_and_expire() {
     let bytes = eventually("the entry in Redis", || {
         (redis.command(&[b"EXISTS", name.as_bytes()]) == "1").then(|| redis.get(&name))
     });
-    let (stored, _) = entry::decode(&bytes, &Key::new(key), 1 << 20).expect("a sound entry");
+    let (stored, _) =
+        entry::decode(&bytes, &Key::new(key), 1 << 20, &Secrets::default()).expect("a sound entry");
     assert_eq!(stored.body(), body);
     assert!(bytes.len() < body.len() / 2, "{} bytes are not compressed", bytes.len());
     let expiry: i64 = redis.command(&[b"PTTL", name.as_bytes()]).parse().unwrap();
@@ -138,7 +140,7 @@ fn other_versions_truncated_and_corrupted_values_are_misses() {
         (good[..good.len() - 1].to_vec(), "truncated"),
         (Vec::new(), "truncated"),
         (b"not an entry of ours, but longer than its header would be. ".repeat(2), "version"),
-        (entry::encode(&other, Stamp::default(), usize::MAX), "other_key"),
+        (entry::encode(&other, Stamp::default(), usize::MAX, &Secrets::default()), "other_key"),
     ]
     .into_iter()
     .enumerate()

@@ -23,6 +23,7 @@ mod ids;
 mod keys;
 mod l2_cluster;
 mod l2_direct;
+mod l2_forged;
 mod l2_hits;
 mod l2_trouble;
 mod limits;

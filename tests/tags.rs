@@ -5,7 +5,8 @@ use std::net::TcpStream;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Asked, Client, Scene, eventually, reply};
+use crate::harness::scene::{l2_only, no_routes};
+use crate::harness::{Asked, Client, Envoy, Redis, Scene, Script, eventually, reply};
 
 /// A games API of sorts: every answer can be stored.
 fn origin(asked: &Asked) -> Option<Vec<u8>> {
@@ -157,4 +158,31 @@ fn what_an_uncertain_write_names_is_not_stored_for_a_while() {
     }
     eventually("a hit", || client.get("/games/7").is_hit().then_some(()));
     assert!(envoy.metric("tiercel_not_stored{reason=\"uncertain\"}") >= 4);
+}
+
+/// Whoever has another key knows another table, and nothing of what was stored under this one.
+#[test]
+fn instances_with_different_keys_of_tags_do_not_trust_each_other() {
+    let scene = Scene::new("tags-keys");
+    let script = Script::start(|_| reply(200, &[("cache-control", "max-age=600")], "x"));
+    let redis = Redis::start(&scene, &[]);
+    let start = |key: &str| {
+        let builder = Envoy::builder("event2table.yaml").origin(script.port).redis(redis.port);
+        let builder = builder.config(no_routes).config(l2_only);
+        builder.config(|config| config["coherence"] = json!({"tag_key": key})).start(&scene)
+    };
+    let (one, same, other) =
+        (start("a key of sixteen"), start("a key of sixteen"), start("another, as long"));
+    one.client().get("/a");
+    one.expect_metric("tiercel_l2_stores{result=\"stored\"}", 1);
+    eventually("a hit with the same key", || same.client().get("/a").is_hit().then_some(()));
+    // It knows a table, for it trusts what it has stored itself.
+    eventually("a hit with another key", || {
+        other.client().get("/b");
+        other.client().get("/b").is_hit().then_some(())
+    });
+    assert!(!other.client().get("/a").is_hit());
+    other.expect_metric("tiercel_l2_lookups{result=\"invalid\"}", 1);
+    let tables = redis.command(&[b"EVAL", b"return #redis.call('KEYS', '*generations:*')", b"0"]);
+    assert_eq!(tables, "2");
 }

@@ -7,10 +7,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiercel::coherence::{Stamp, Tag, Tags};
+use tiercel::coherence::{Stamp, TagKey, Tags};
 use tiercel::entry::{Bounds, Entry, Meta, Variants, decode, encode};
 use tiercel::http::key::Key;
+use tiercel::http::stored_fields::may_be_stored;
 use tiercel::http::vary::Names;
+use tiercel::secrets::Secrets;
 use tiercel_fuzz::{block, lines, parts};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -21,18 +23,27 @@ const BOUNDS: Bounds = Bounds { variants: 4, bytes: 64 };
 fuzz_target!(|input: &[u8]| {
     let [patches, key, fields, body] = parts(input);
     let key = Key::new(key);
-    assert!(decode(input, &key, MAX).is_err());
+    let (none, secrets) = (Secrets::default(), Secrets::new(["secret"]));
+    assert!(
+        decode(input, &key, MAX, &none).is_err() && decode(input, &key, MAX, &secrets).is_err()
+    );
     let meta = Meta { status: 200, stored_ms: 1_000, fresh_until_ms: 2_000, ..Meta::default() };
-    let tags: Tags = lines(body).map(Tag::named).collect();
+    let tags: Tags = lines(body).map(|name| TagKey::default().named(name)).collect();
     let entry = Entry::new(meta, key.clone(), block(fields), body.into());
     let entry = entry.with_tags(tags.as_slice().into(), 0);
+    let is_storable = may_be_stored(entry.fields());
     for compress_above in [0, usize::MAX] {
-        let mut bytes = encode(&entry, STAMP, compress_above);
+        let signed = encode(&entry, STAMP, compress_above, &secrets);
+        let mut bytes = signed.clone();
+        patch(&mut bytes, patches);
+        let is_read = decode(&bytes, &key, MAX, &secrets).is_ok();
+        assert_eq!(is_read, bytes == signed && is_storable && entry.len() <= MAX);
+        let mut bytes = encode(&entry, STAMP, compress_above, &none);
         let patched = patch(&mut bytes, patches);
         repair(&mut bytes);
-        let read = decode(&bytes, &key, MAX);
+        let read = decode(&bytes, &key, MAX, &none);
         if patched == 0 && entry.len() <= MAX {
-            assert_eq!(read.as_ref().map(|read| &read.0), Ok(&entry));
+            assert_eq!(read.as_ref().ok().map(|read| &read.0), is_storable.then_some(&entry));
         }
         if let Ok((read, stamp)) = read {
             sound(&read, stamp, &key);
@@ -78,7 +89,7 @@ fn repair(bytes: &mut [u8]) {
 
 fn sound(entry: &Entry, stamp: Stamp, key: &Key) {
     assert_eq!(entry.key(), key);
-    assert!(entry.fields().is_sound() && entry.len() <= MAX);
+    assert!(entry.fields().is_sound() && may_be_stored(entry.fields()) && entry.len() <= MAX);
     for now in [0, 1_500, u64::MAX] {
         let standing = entry.standing(now);
         assert!(!standing.fresh || standing.ttl_ms > 0);
@@ -88,7 +99,8 @@ fn sound(entry: &Entry, stamp: Stamp, key: &Key) {
         let _ = (entry.useful_until_ms(), entry.ttl_s(now), entry.age_s(now));
     }
     for compress_above in [0, usize::MAX] {
-        let (read, of) = decode(&encode(entry, stamp, compress_above), key, MAX).expect("an entry");
+        let bytes = encode(entry, stamp, compress_above, &Secrets::default());
+        let (read, of) = decode(&bytes, key, MAX, &Secrets::default()).expect("an entry");
         assert_eq!((&read, of), (entry, stamp));
     }
 }

@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tiercel::coherence::{Filling, Tags, Template};
+use tiercel::coherence::{Filling, TagKey, Tags, Template};
 use tiercel::http::fields::Fields;
 use tiercel_fuzz::{block, parts};
 
@@ -22,6 +22,7 @@ fuzz_target!(|input: &[u8]| {
         let mut tags = Tags::default();
         template.fill(
             &Filling { path, query, fields: Fields::new(&block), request, response },
+            &TagKey::default(),
             &mut tags,
         );
         let tags = tags.as_slice();

@@ -115,6 +115,7 @@ pub(super) fn from_bytes(bytes: &[u8], layout: Layout) -> Option<Vec<Cell>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::TagKey;
     use super::*;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -122,10 +123,10 @@ mod tests {
     #[test]
     fn every_tag_has_a_cell_in_each_plane_and_no_id_meets_a_prefix() {
         for slots in [256, 4_096, 16_384] {
-            let layout = Layout::new(slots);
+            let (layout, key) = (Layout::new(slots), TagKey::default());
             assert_eq!(layout.per_chunk() * CHUNKS, layout.cells());
             for n in 0..50_000_u32 {
-                let (tag, prefix) = (Tag::named(&n.to_le_bytes()), Tag::prefix(&n.to_le_bytes()));
+                let (tag, prefix) = (key.named(&n.to_le_bytes()), key.prefix(&n.to_le_bytes()));
                 let cells = [Plane::Hard, Plane::Soft, Plane::Uncertain].map(|plane| {
                     let cell = layout.cell(plane, prefix);
                     assert_ne!(cell, layout.cell(plane, tag));

@@ -228,6 +228,7 @@ impl Generations {
 mod tests {
     use std::cell::RefCell;
 
+    use super::super::TagKey;
     use super::super::shared::{Hook, Hooked, Memory};
     use super::*;
     #[cfg(target_arch = "wasm32")]
@@ -352,7 +353,7 @@ mod tests {
         let shared = Memory::default();
         let mut one = worker(&shared);
         for n in 0..2_000_u32 {
-            one.bump(bump(Tag::named(&n.to_le_bytes())));
+            one.bump(bump(TagKey::default().named(&n.to_le_bytes())));
             one.publish(&shared, 1_000).unwrap();
         }
         let bytes: usize =

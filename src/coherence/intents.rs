@@ -161,11 +161,8 @@ mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn intent(name: &str) -> Intent {
-        Intent {
-            tags: [Tag::named(name.as_bytes()), Tag::named(b"all")].into_iter().collect(),
-            spaces: vec![7],
-        }
+    fn intent() -> Intent {
+        Intent { tags: [1, 2].map(Tag::from_bits).into_iter().collect(), spaces: vec![7] }
     }
 
     #[test]
@@ -177,7 +174,7 @@ mod tests {
             .iter_mut()
             .map(|worker| {
                 assert_eq!(worker.note(&shared, &Intent::default(), 10_000), Some(0));
-                worker.note(&shared, &intent("a"), 10_000).unwrap()
+                worker.note(&shared, &intent(), 10_000).unwrap()
             })
             .collect();
         workers.iter_mut().for_each(|worker| worker.strike(&shared, 0));
@@ -190,7 +187,7 @@ mod tests {
             .step_by(50)
             .flat_map(|now_ms| [one.tick(&shared, now_ms), two.tick(&shared, now_ms)].concat())
             .collect();
-        assert_eq!(found, [intent("a")]);
+        assert_eq!(found, [intent()]);
         one.strike(&shared, ids[1]);
         two.strike(&shared, ids[2]);
         assert!(
@@ -202,8 +199,8 @@ mod tests {
     fn who_was_taken_for_dead_does_no_harm() {
         let shared = Memory::default();
         let (mut one, mut two) = (Intents::new(1), Intents::new(2));
-        let id = one.note(&shared, &intent("a"), 10_000).unwrap();
-        assert_eq!(two.tick(&shared, 12_000), [intent("a")]);
+        let id = one.note(&shared, &intent(), 10_000).unwrap();
+        assert_eq!(two.tick(&shared, 12_000), [intent()]);
         assert!(one.tick(&shared, 12_001).is_empty());
         one.strike(&shared, id);
         assert!(two.tick(&shared, 14_000).is_empty());
@@ -213,10 +210,10 @@ mod tests {
     fn room_is_bounded_and_nonsense_is_nothing() {
         let shared = Memory::default();
         let mut one = Intents::new(1);
-        let noted = (0..1_000).filter_map(|_| one.note(&shared, &intent("a"), 10_000)).count();
+        let noted = (0..1_000).filter_map(|_| one.note(&shared, &intent(), 10_000)).count();
         assert_eq!(noted, MOST);
         (0..1_000).for_each(|id| one.strike(&shared, id));
-        assert!(one.note(&shared, &intent("a"), 10_000).is_some());
+        assert!(one.note(&shared, &intent(), 10_000).is_some());
         shared.set(&name(3), &[255; 100], 0);
         assert!(one.tick(&shared, 20_000).len() <= 1);
     }

@@ -28,7 +28,7 @@ pub use head::Stamp;
 pub use intents::{Intent, Intents};
 pub use pointer::Pointer;
 pub use shared::SharedData;
-pub use tags::{Tag, Tags};
+pub use tags::{Tag, TagKey, Tags};
 pub use template::{Filling, Gap, Template, canonical, canonical_json};
 
 #[cfg(test)]

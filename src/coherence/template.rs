@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::pointer::Pointer;
-use super::{Tag, Tags};
+use super::{TagKey, Tags};
 use crate::http::fields::Fields;
 use crate::http::percent::decode;
 use crate::http::query::{parameter, parameters};
@@ -119,7 +119,7 @@ impl Template {
 
     /// Adds the tags that a request makes of it: none if a gap stays open, several if one has several
     /// values.
-    pub fn fill(&self, with: &Filling<'_>, tags: &mut Tags) {
+    pub fn fill(&self, with: &Filling<'_>, key: &TagKey, tags: &mut Tags) {
         let mut names = vec![String::new()];
         for part in &self.0 {
             match part {
@@ -137,7 +137,7 @@ impl Template {
                 }
             }
         }
-        tags.extend(names.iter().map(|name| Tag::named(name.as_bytes())));
+        tags.extend(names.iter().map(|name| key.named(name.as_bytes())));
     }
 }
 
@@ -301,7 +301,7 @@ mod tests {
             response: Some(&response),
         };
         let mut tags = Tags::default();
-        Template::parse(template, PATH).unwrap().fill(&with, &mut tags);
+        Template::parse(template, PATH).unwrap().fill(&with, &TagKey::default(), &mut tags);
         tags
     }
 
@@ -325,7 +325,8 @@ mod tests {
             ("g:{query:empty}", &[]),
             ("g:{query:none}:{id}", &[]),
         ] {
-            let expected: Tags = names.iter().map(|name| Tag::named(name.as_bytes())).collect();
+            let expected: Tags =
+                names.iter().map(|name| TagKey::default().named(name.as_bytes())).collect();
             assert_eq!(filled(template), expected, "{template}");
         }
     }
@@ -370,10 +371,12 @@ mod tests {
             response: None,
         };
         let mut tags = Tags::default();
-        Template::parse("events:{request:/events/*/game_gid|all}", "/")
-            .unwrap()
-            .fill(&with, &mut tags);
-        let has = |name: &str| tags.as_slice().contains(&Tag::named(name.as_bytes()));
+        Template::parse("events:{request:/events/*/game_gid|all}", "/").unwrap().fill(
+            &with,
+            &TagKey::default(),
+            &mut tags,
+        );
+        let has = |name: &str| tags.as_slice().contains(&TagKey::default().named(name.as_bytes()));
         assert!(has("events:all"));
     }
 }

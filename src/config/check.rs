@@ -11,6 +11,7 @@ use super::schema::{
     Unmatched,
 };
 use super::units::{ByteSize, Millis};
+use crate::coherence::TagKey;
 use crate::entry::{Bounds, MAX_PLACES};
 use crate::http::field_set::FieldSet;
 use crate::http::key::KeyRules;
@@ -19,12 +20,17 @@ use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::{MAX_NAMES, Names, is_credential};
 use crate::l1::{Tier, WAYS};
+use crate::secrets::Secrets;
 
 /// Characters of a secret, at least.
 const MIN_SECRET: usize = 16;
+/// Characters of a secret that signs, at least.
+const MIN_SIGNING_SECRET: usize = 32;
+/// Secrets that sign or verify.
+const MAX_SIGNING_SECRETS: usize = 4;
 
 /// What Envoy buffers of the answer to a callout, in bytes.
-const MAX_REPLY: u64 = 32 << 20;
+pub(super) const MAX_REPLY: u64 = 32 << 20;
 
 /// Checks what serde cannot see and builds the policy; every error is added to `errors`.
 pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &Removed) -> Policy {
@@ -64,15 +70,16 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
     let keyed = check.fields("key.fields", &config.key.fields);
     let mut distrusted = check.fields("key.distrusted", &config.key.distrusted);
     distrusted.retain(|name| !keyed.contains(name));
+    let tag_key = check.tag_key(config.coherence.tag_key.as_deref());
     let tag_fields = check.fields("coherence.tag_fields", &config.coherence.tag_fields);
-    Policy {
+    let policy = Policy {
         role: config.role.unwrap_or(Role::Cache),
         l1_budget: check.bytes("l1.budget", config.l1.budget),
         negative_budget: check.bytes("l1.negative_budget", config.l1.negative_budget),
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
         tier: check.tier(&config.shared),
-        l2: config.l2.as_ref().map(|l2| check.l2(l2, &config.degraded)),
+        l2: config.l2.as_ref().map(|l2| check.l2(l2, &config.degraded, tag_key.mark())),
         stale_for_ms: check.stale_for(config),
         key: KeyRules {
             scheme: config.key.scheme,
@@ -89,7 +96,8 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         ]
         .concat(),
         purge: config.purge.as_ref().map(|purge| check.purge(purge)),
-        tagging: tagging(config),
+        tagging: tagging(config, &tag_key),
+        tag_key,
         tag_fields,
         targets: check.targets(&config.targets),
         forwarded_scheme_keyed: keyed.iter().any(|name| **name == *b"x-forwarded-proto"),
@@ -105,26 +113,29 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         router,
         rules,
         spaces: check.spaces(config),
-        // What a response does not say the policy of routes does not say either.
-        unmatched: Rc::new(Rule {
-            bypass: config.defaults.unmatched == Unmatched::Bypass,
-            query: QueryRule::All,
-            store: StoreRule {
-                cookies_ignored: config.defaults.cookies == Cookies::Ignore,
-                authorization_ignored: config.defaults.authorization == Authorization::Ignore,
-                ..StoreRule::default()
-            },
-            directives_ignored: config.defaults.request_directives == RequestDirectives::Ignore,
-            synthesise_etag: false,
-            jitter_percent: 0,
-            early_refresh: config.defaults.early_refresh,
-            collapse: config.defaults.collapse != Collapse::None,
-            fleet: config.defaults.collapse == Collapse::Fleet,
-            detached: config.defaults.fetch == Fetch::Detached,
-            tags: Vec::new(),
-            exists: Vec::new(),
-            writes: WriteRule::default(),
-        }),
+        unmatched: Rc::new(unmatched(&config.defaults)),
+    };
+    // Last: a setting that is wrong by itself is told as such.
+    check.memory(config);
+    policy
+}
+
+/// The rule where no route fits. What a response does not say the policy of routes does not say either.
+fn unmatched(defaults: &schema::Defaults) -> Rule {
+    Rule {
+        bypass: defaults.unmatched == Unmatched::Bypass,
+        query: QueryRule::All,
+        store: StoreRule {
+            cookies_ignored: defaults.cookies == Cookies::Ignore,
+            authorization_ignored: defaults.authorization == Authorization::Ignore,
+            ..StoreRule::default()
+        },
+        directives_ignored: defaults.request_directives == RequestDirectives::Ignore,
+        early_refresh: defaults.early_refresh,
+        collapse: defaults.collapse != Collapse::None,
+        fleet: defaults.collapse == Collapse::Fleet,
+        detached: defaults.fetch == Fetch::Detached,
+        ..Rule::default()
     }
 }
 
@@ -259,6 +270,14 @@ impl Check<'_> {
         }
     }
 
+    fn tag_key(&mut self, text: Option<&str>) -> TagKey {
+        if text.is_some_and(|text| text.len() < MIN_SECRET) {
+            let message = format!("must have at least {MIN_SECRET} characters");
+            self.fail("coherence.tag_key", &message);
+        }
+        TagKey::new(text)
+    }
+
     fn purge(&mut self, purge: &schema::Purge) -> PurgePolicy {
         if purge.networks.is_empty() && purge.secret.is_none() {
             self.fail("purge", "allows nobody: name networks or a secret");
@@ -287,7 +306,7 @@ impl Check<'_> {
         PurgePolicy { networks, secret }
     }
 
-    fn l2(&mut self, l2: &schema::L2, degraded: &schema::Degraded) -> L2Policy {
+    fn l2(&mut self, l2: &schema::L2, degraded: &schema::Degraded, tag_mark: String) -> L2Policy {
         if l2.cluster.is_empty() {
             self.missing("l2.cluster", "the Envoy cluster of the L2 tunnel");
         }
@@ -342,7 +361,20 @@ impl Check<'_> {
             max_entry: self.bytes("l2.max_entry", l2.max_entry),
             compress_above: self.bytes("l2.compress_above", l2.compress_above),
             ttl_factor: l2.ttl_factor,
+            secrets: self.secrets(&l2.secrets),
+            tag_mark,
         }
+    }
+
+    fn secrets(&mut self, secrets: &[String]) -> Secrets {
+        if secrets.len() > MAX_SIGNING_SECRETS {
+            self.fail("l2.secrets", &format!("must be at most {MAX_SIGNING_SECRETS}"));
+        }
+        for (index, _) in secrets.iter().enumerate().filter(|(_, s)| s.len() < MIN_SIGNING_SECRET) {
+            let message = format!("must have at least {MIN_SIGNING_SECRET} characters");
+            self.fail(&format!("l2.secrets[{index}]"), &message);
+        }
+        Secrets::new(secrets.iter().map(String::as_str))
     }
 }
 

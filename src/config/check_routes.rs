@@ -8,7 +8,7 @@ use super::schema::{
     self, Authorization, Collapse, Config, Cookies, Fetch, Negative, RequestDirectives, Route,
 };
 use super::units::Millis;
-use crate::coherence::{Pointer, Template};
+use crate::coherence::{Pointer, TagKey, Template};
 use crate::http::freshness::Lifetime;
 use crate::http::query::QueryRule;
 use crate::http::storable::{StoreRule, is_never_stored};
@@ -17,8 +17,8 @@ use crate::http::storable::{StoreRule, is_never_stored};
 const MAX_TEMPLATES: usize = 32;
 
 /// A hash of what says which tags a response has.
-pub(super) fn tagging(config: &Config) -> u64 {
-    let mut text = config.coherence.tag_fields.join(" ");
+pub(super) fn tagging(config: &Config, tag_key: &TagKey) -> u64 {
+    let mut text = config.coherence.tag_fields.join(" ") + &tag_key.mark();
     for route in &config.routes {
         for part in [&[route.path.clone()][..], &route.methods, &route.with_query, &route.tags] {
             text = text + "\n" + &part.join(" ");

@@ -3,6 +3,7 @@
 mod check;
 mod check_existence;
 mod check_health;
+mod check_memory;
 mod check_origin;
 mod check_routes;
 mod parse;

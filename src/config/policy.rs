@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::router::Router;
 use super::schema::{Role, Transport};
-use crate::coherence::{Pointer, Template};
+use crate::coherence::{Pointer, TagKey, Template};
 use crate::collapse::Limits;
 use crate::entry::Bounds;
 use crate::existence::{Carried, Created, SpacePolicy};
@@ -20,6 +20,7 @@ use crate::http::query::QueryRule;
 use crate::http::storable::StoreRule;
 use crate::http::vary::Names;
 use crate::l1::Tier;
+use crate::secrets::Secrets;
 
 /// What one filter instance does, checked and ready.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct Policy {
     pub protection: ProtectionPolicy,
     /// Who may purge, if anybody.
     pub purge: Option<PurgePolicy>,
+    /// What names of tags are hashed with.
+    pub tag_key: TagKey,
     /// Tells which tags routes name: what was stored by others may lack some.
     pub tagging: u64,
     /// Response fields that name tags, in lower case.
@@ -177,13 +180,18 @@ pub struct L2Policy {
     pub compress_above: usize,
     /// Redis expiry as a multiple of the remaining freshness.
     pub ttl_factor: f64,
+    /// Tell entries of this fleet from others'.
+    pub secrets: Secrets,
+    /// Tells the fleet's key of tags from others'.
+    pub tag_mark: String,
 }
 
 impl L2Policy {
     /// Tells this fleet's table of generations from others': the same for every instance.
     #[must_use]
     pub fn scope(&self, slots: usize) -> u64 {
-        xxh3_64(format!("{}\n{}\n{slots}", self.cluster, self.key_prefix).as_bytes())
+        let Self { cluster, key_prefix, tag_mark, .. } = self;
+        xxh3_64(format!("{cluster}\n{key_prefix}\n{slots}{tag_mark}").as_bytes())
     }
 }
 

@@ -190,6 +190,9 @@ pub struct L2 {
     pub ttl_factor: f64,
     /// When Redis counts as failed, slow, and well again.
     pub health: Health,
+    /// Entries are signed (HMAC-SHA256) with the first of these, and count only if they were with one of them: for
+    /// a Redis that others write to. At most 4, each of at least 32 characters.
+    pub secrets: Vec<String>,
 }
 
 impl Default for L2 {
@@ -207,6 +210,7 @@ impl Default for L2 {
             compress_above: ByteSize(2 << 10),
             ttl_factor: 1.0,
             health: Health::default(),
+            secrets: Vec::new(),
         }
     }
 }
@@ -309,6 +313,9 @@ pub struct Coherence {
     /// Response fields in which the origin names tags, separated by spaces or commas. They are not sent
     /// to clients.
     pub tag_fields: Vec<String>,
+    /// Keeps from clients which tags share a slot, at least 16 characters, the same in every instance: without it
+    /// whoever can make up names can find some that make other things stale as well.
+    pub tag_key: Option<String>,
     /// The largest body that is read for `{request:}` and `{response:}` in `invalidates`.
     pub max_body: ByteSize,
 }
@@ -320,6 +327,7 @@ impl Default for Coherence {
             feed_interval: Millis(200),
             guard: Millis(5_000),
             tag_fields: vec!["Surrogate-Key".into(), "Cache-Tag".into()],
+            tag_key: None,
             max_body: ByteSize(64 << 10),
         }
     }

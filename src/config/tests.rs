@@ -84,7 +84,7 @@ fn what_writes_make_stale_must_be_sure() {
     let found = errors(&json!({
         "role": "cache",
         "coherence": {
-            "slots": 1000, "feed_interval": "10ms", "guard": "1h", "tag_fields": ["a b"], "max_body": "2GiB",
+            "tag_key": "fifteen letters", "slots": 1000, "feed_interval": "10ms", "guard": "1h", "tag_fields": ["a b"], "max_body": "2GiB",
         },
         "routes": [
             {"path": "/a/{id}", "tags": ["a:{id}", "b:{query:x}", "{nothing}", "c:{request:/x|y}"]},
@@ -100,6 +100,7 @@ fn what_writes_make_stale_must_be_sure() {
         "coherence.feed_interval: must be between 50ms and 60s",
         "coherence.guard: must be at most 10m",
         "coherence.tag_fields[0]: \"a b\" is not the name of a field",
+        "coherence.tag_key: must have at least 16 characters",
         "coherence.max_body: 2GiB is more than a VM can have (1GiB)",
         "routes[0].tags[2]: the path has no {nothing}",
         "routes[0].tags[3]: bodies name tags in invalidates only",
@@ -111,7 +112,39 @@ fn what_writes_make_stale_must_be_sure() {
         "routes[2].when.contains: is required: a text",
         "routes[3].invalidates: is for routes that are not cached: set bypass, or other methods",
     ];
-    all_are_told(&found, &expected, 14);
+    all_are_told(&found, &expected, 15);
+}
+
+#[test]
+fn a_key_of_tags_is_a_fleet_of_its_own() {
+    let loaded = |key: Option<&str>| {
+        let config = json!({
+            "role": "cache", "l2": {"cluster": "l2"}, "coherence": {"tag_key": key},
+        });
+        let policy = load(config.to_string().as_bytes()).unwrap();
+        let l2 = policy.l2.as_ref().unwrap();
+        (policy.tagging, l2.scope(256), l2.tag_mark.clone(), policy.tag_key.named(b"a"))
+    };
+    let all = [None, Some("a key of sixteen"), Some("another, as long")].map(loaded);
+    for (one, other) in [(&all[0], &all[1]), (&all[0], &all[2]), (&all[1], &all[2])] {
+        assert!(one.0 != other.0 && one.1 != other.1 && one.2 != other.2 && one.3 != other.3);
+    }
+    assert_eq!(loaded(Some("a key of sixteen")), all[1]);
+    assert_eq!(all[0].2, "", "names in Redis are what they were");
+}
+
+#[test]
+fn secrets_are_long_and_few() {
+    let found =
+        |secrets| errors(&json!({"role": "cache", "l2": {"cluster": "l2", "secrets": secrets}}));
+    let good = "0123456789abcdef0123456789abcdef";
+    assert!(found(json!([good, good, good, good])).is_empty());
+    let expected = [
+        "l2.secrets: must be at most 4",
+        "l2.secrets[1]: must have at least 32 characters",
+        "l2.secrets[3]: invalid type: integer `7`, expected a string",
+    ];
+    all_are_told(&found(json!([good, &good[1..], good, 7, good, good])), &expected, 3);
 }
 
 #[test]
@@ -198,4 +231,38 @@ fn routes_inherit_the_defaults() {
     let c = policy.rule(b"GET", b"/c", b"");
     assert_eq!((c.store.lifetime.ttl_ms, c.store.stale_if_error_s), (None, 0));
     assert!(c.store.cookies_ignored && c.directives_ignored);
+}
+
+#[test]
+fn what_a_vm_may_hold_fits_into_it() {
+    let too_much =
+        errors(&json!({"role": "cache", "l1": {"budget": "900MiB"}, "l2": {"cluster": "l2"}}));
+    let told = "l1.budget: l1.budget 900MiB + l1.negative_budget 4MiB + l1.fill_budget 16MiB + l1.max_entry 1MiB + \
+                shared.budget 1MiB + coherence.slots 1MiB + waiting.max 64MiB + protection.max_fetches 16MiB + \
+                l2.max_in_flight 32MiB + l2.write_budget 8MiB + degraded.write_back 8MiB + l2.max_entry 1MiB + 36MiB for the rest = 1088MiB, \
+                and 136MiB lost between them = 1224MiB: a VM can have 1024MiB";
+    assert_eq!(too_much, [told]);
+    // The tunnel's filters hold nothing, and what is too large by itself is told once.
+    assert!(errors(&json!({"role": "tunnel_open", "l1": {"budget": "900MiB"}})).is_empty());
+    assert_eq!(errors(&json!({"role": "cache", "l1": {"budget": "2GiB"}})).len(), 1);
+    let largest = |more: serde_json::Value| {
+        let mut config = json!({"role": "cache", "l2": {"cluster": "l2"}});
+        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        errors(&config).iter().map(|e| e.split(": ").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let ids =
+        json!({"pattern": "[0-9]+", "max_ids": 20_000_000, "source": {"redis": {"key": "ids"}}});
+    for (more, paths) in [
+        (json!({}), &[][..]),
+        (json!({"l1": {"budget": "700MiB"}}), &[]),
+        (
+            json!({"l1": {"budget": "512MiB"}, "l2": {"cluster": "l2", "max_in_flight": 400}}),
+            &["l1.budget"],
+        ),
+        (json!({"protection": {"max_fetches": u32::MAX}}), &["protection.max_fetches"]),
+        (json!({"l2": {"cluster": "l2", "max_in_flight": u32::MAX}}), &["l2.max_in_flight"]),
+        (json!({"spaces": {"a": ids, "b": ids, "c": ids}}), &["spaces.c"]),
+    ] {
+        assert_eq!(largest(more.clone()), paths, "{more}");
+    }
 }

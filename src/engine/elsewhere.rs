@@ -47,8 +47,9 @@ impl Exchange {
         worker: &mut Worker,
     ) -> FromL2 {
         let key = self.variant.as_ref().unwrap_or(&self.key);
-        let max = self.policy.l2.as_ref().map_or(0, |l2| l2.max_entry) + key.as_bytes().len();
-        let (entry, stamp) = match decode(bytes, key, max) {
+        let Some(l2) = &self.policy.l2 else { return FromL2::Forward };
+        let max = l2.max_entry + key.as_bytes().len();
+        let (entry, stamp) = match decode(bytes, key, max, &l2.secrets) {
             Ok(found) => found,
             // Another variant has taken the place since.
             Err(DecodeError::OtherKey) if self.variant.is_some() => {

@@ -205,9 +205,9 @@ impl Exchange {
             return Begin::Hit(Rc::clone(entry), *level, *now_ms);
         }
         let key = key.unwrap_or_else(|| Key::new(&worker.key));
-        let mut tags = Tags::of_resource(key.as_bytes());
+        let mut tags = policy.tag_key.of_resource(key.as_bytes());
         let with = Filling::of_head(&worker.path, query, head.fields);
-        rule.tags.iter().for_each(|template| template.fill(&with, &mut tags));
+        rule.tags.iter().for_each(|template| template.fill(&with, &policy.tag_key, &mut tags));
         let (has, is_head, epoch) = (head.has, head.method == b"HEAD", worker.generations.epoch());
         let mut exchange =
             Box::new(Self::new((policy, rule), block, (has, is_head), key, tags, epoch));

@@ -32,7 +32,7 @@ impl Exchange {
             !EntityTag::of(stored.fields()).is_some_and(|old| old.is_weakly(new))
         });
         if other {
-            worker.invalidate(&self.key);
+            worker.invalidate(&self.key, &self.policy.tag_key);
         }
         (Rc::clone(stored), false)
     }
@@ -80,7 +80,7 @@ impl Exchange {
                 self.renew_record(entry.useful_until_ms(), now_ms, worker);
             }
             Err(reason) if reason.is_of_the_response() => {
-                worker.invalidate(&self.key);
+                worker.invalidate(&self.key, &self.policy.tag_key);
             }
             Err(_) => {}
         }
@@ -139,10 +139,10 @@ impl Exchange {
             if validation::head_agrees(Fields::new(&known), len, head.fields) {
                 self.freshen(stored, head, now_ms, worker);
             } else {
-                worker.invalidate(&self.key);
+                worker.invalidate(&self.key, &self.policy.tag_key);
             }
         } else if !of_head && replaces {
-            worker.invalidate(&self.key);
+            worker.invalidate(&self.key, &self.policy.tag_key);
         }
     }
 }

@@ -284,7 +284,9 @@ impl Invalidation {
         tags: &mut Tags,
     ) {
         let templates = self.rule.writes.invalidates.iter().filter(|template| wanted(template));
-        self.filled(request, response, |with| templates.for_each(|t| t.fill(with, tags)));
+        self.filled(request, response, |with| {
+            templates.for_each(|t| t.fill(with, &self.policy.tag_key, tags));
+        });
     }
 
     /// The resources that the request and its response name.
@@ -324,13 +326,13 @@ pub(super) fn tag_of(policy: &Policy, head: &RequestHead<'_>, worker: &mut Worke
     normalise(&mut worker.path, path);
     let rule = policy.rule(b"GET", &worker.path, query.unwrap_or_default());
     write_key(&mut worker.key, head, &worker.path, &policy.key, &rule.query).ok()?;
-    Some(Tag::named(&worker.key))
+    Some(policy.tag_key.named(&worker.key))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coherence::Validity;
+    use crate::coherence::{TagKey, Validity};
     use crate::config::load;
     use crate::http::fields::block;
     use serde_json::json;
@@ -366,7 +368,7 @@ mod tests {
         let epoch = worker.generations.epoch();
         act(&mut worker);
         let is_stale = |name: &&&'static str| {
-            let tag = [Tag::named(name.as_bytes())];
+            let tag = [TagKey::default().named(name.as_bytes())];
             worker.generations.validity(&tag, epoch) == Validity::Invalid
         };
         names.iter().filter(is_stale).copied().collect()
@@ -436,7 +438,7 @@ mod tests {
                     write.respond(status, NONE, 1_000, worker);
                 }
                 write.end(1_000, worker);
-                let tag = [Tag::named(b"game:7")];
+                let tag = [TagKey::default().named(b"game:7")];
                 assert_eq!(worker.generations.is_uncertain(&tag, 5_999), uncertain, "{status:?}");
                 assert!(!worker.generations.is_uncertain(&tag, 6_000));
             });

@@ -6,7 +6,6 @@ use super::behind::Behind;
 use super::exchange::Exchange;
 use super::fill::{Fill, Limits};
 use super::{Outcome, Worker};
-use crate::coherence::Tag;
 use crate::collapse::Ended;
 use crate::entry::{Entry, MAX_TAGS, Meta};
 use crate::http::cache_status::{Forward, Forwarded};
@@ -153,7 +152,7 @@ impl Exchange {
         let names = &self.policy.tag_fields;
         for (_, value) in fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name)) {
             // One too many, and it is not stored.
-            self.tags.extend(Tag::list(value).take(MAX_TAGS + 1));
+            self.tags.extend(self.policy.tag_key.list(value).take(MAX_TAGS + 1));
         }
     }
 

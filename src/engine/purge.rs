@@ -81,7 +81,8 @@ fn is_allowed(purge: &PurgePolicy, fields: Fields<'_>, source: Option<&[u8]>) ->
 /// The tags that the request names; none if it names none.
 fn named(policy: &Policy, fields: Fields<'_>) -> Option<Tags> {
     let all = fields.iter().filter(|(name, _)| policy.tag_fields.iter().any(|n| **n == **name));
-    let tags: Tags = all.flat_map(|(_, value)| Tag::list(value)).take(MAX_TAGS + 1).collect();
+    let tags: Tags =
+        all.flat_map(|(_, value)| policy.tag_key.list(value)).take(MAX_TAGS + 1).collect();
     (!tags.is_empty()).then_some(tags)
 }
 
@@ -91,13 +92,13 @@ fn prefix_of(policy: &Policy, head: &RequestHead<'_>, prefix: &[u8]) -> Option<T
     let head = RequestHead { target: prefix, ..*head };
     write_key(&mut key, &head, &path, &policy.key, &QueryRule::All).ok()?;
     let whole = path.ends_with(b"/") && !path.contains(&b'?');
-    whole.then(|| Tag::of_prefix(&key))
+    whole.then(|| policy.tag_key.of_prefix(&key))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::coherence::Validity;
+    use crate::coherence::{TagKey, Validity};
     use crate::config::load;
     use crate::http::fields::block;
     use serde_json::json;
@@ -128,8 +129,8 @@ mod tests {
         let (result, _) = purge(&policy(), Fields::new(&fields), Some(source), &mut worker);
         let stored = ["http://a/x/1", "http://a/x/y/2?z", "http://a/other", "http://a/q?a=1"];
         let is_gone = |key: &&&'static str| {
-            let mut tags = Tags::of_resource(key.as_bytes());
-            tags.extend((**key == "http://a/other").then(|| Tag::named(b"red")));
+            let mut tags = TagKey::default().of_resource(key.as_bytes());
+            tags.extend((**key == "http://a/other").then(|| TagKey::default().named(b"red")));
             worker.generations.validity(tags.as_slice(), epoch) != Validity::Current
         };
         (result, stored.iter().filter(is_gone).copied().collect())
@@ -191,7 +192,7 @@ mod tests {
             let mut worker = Worker::new(1);
             let epoch = worker.generations.epoch();
             purge(&policy(), Fields::new(&fields), Some(NEAR), &mut worker);
-            let tags = Tags::of_resource(b":///x");
+            let tags = TagKey::default().of_resource(b":///x");
             assert_eq!(
                 worker.generations.validity(tags.as_slice(), epoch),
                 validity,

@@ -5,7 +5,6 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::fill::{Fill, Filled};
 use super::{Worker, keep};
-use crate::coherence::Tags;
 use crate::collapse::Ended;
 use crate::entry::{Entry, Variants};
 use crate::http::key::Key;
@@ -106,7 +105,7 @@ impl Exchange {
     }
 
     fn keep_record(&self, variants: &Variants, now_ms: u64, until_ms: u64, worker: &mut Worker) {
-        let tags = Tags::of_resource(self.key.as_bytes());
+        let tags = self.policy.tag_key.of_resource(self.key.as_bytes());
         let record = variants.to_entry(&self.key, now_ms, until_ms);
         let record = Rc::new(record.with_tags(tags.as_slice().into(), self.epoch));
         self.land(&record, worker);

@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use super::existence::News;
 use super::protection::Origins;
 use super::refused::Refused;
-use crate::coherence::{Bump, Generations, Tag, Validity};
+use crate::coherence::{Bump, Generations, TagKey, Validity};
 use crate::collapse::Flights;
 use crate::entry::Entry;
 use crate::existence::Space;
@@ -145,8 +145,8 @@ impl Worker {
     }
 
     /// What is stored of the resource, anywhere, is not to be used again, nor what is being fetched of it.
-    pub(super) fn invalidate(&mut self, resource: &Key) {
-        let tags = [Tag::named(resource.as_bytes())].into_iter().collect();
+    pub(super) fn invalidate(&mut self, resource: &Key, key: &TagKey) {
+        let tags = [key.named(resource.as_bytes())].into_iter().collect();
         self.generations.bump(Bump { tags, ..Bump::default() });
     }
 

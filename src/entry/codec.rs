@@ -1,15 +1,16 @@
 //! The binary form of an entry, as Redis holds it.
 //!
-//! Little endian, all of it covered by the checksum:
+//! Little endian, all of it covered by the checksum, or by a signature (HMAC-SHA256) behind it:
 //! ```text
 //!  0  2  "TC"                 16  8  received, ms        36  4  key length
-//!  2  1  version (4)          24  8  fresh until, ms     40  4  fields length
+//!  2  1  version (5)          24  8  fresh until, ms     40  4  fields length
 //!  3  1  flags                32  4  age on arrival, s   44  4  body length
 //!  4  2  status               52  4  stale while         48  4  body length as packed
 //!  6  2  number of tags              revalidated, s      60  8  stamp: incarnation
 //!  8  8  xxh3 of bytes 16..,  56  4  stale if error, s   68  8  stamp: number
-//!        seeded with 0..8                                76     tags (4 each), key, fields,
-//!                                                               packed body
+//!        seeded with 0..8,                               76  4  origin's time, ms
+//!        or 0 if signed                                  80     tags (4 each), key, fields,
+//!                                                               packed body, signature (32)
 //! ```
 //! Whatever is not exactly this is an error, and the caller treats it as a miss.
 
@@ -21,6 +22,9 @@ use crate::closed_enum::closed_enum;
 use crate::coherence::{Stamp, Tag};
 use crate::http::fields::Fields;
 use crate::http::key::Key;
+use crate::http::storable::is_never_stored;
+use crate::http::stored_fields::may_be_stored;
+use crate::secrets::{SIGNATURE, Secrets};
 
 const MAGIC: [u8; 2] = *b"TC";
 const VERSION: u8 = 5;
@@ -34,7 +38,8 @@ const SHARED: u8 = 4;
 const IMMUTABLE: u8 = 8;
 const VARIANTS: u8 = 16;
 const OWN_ETAG: u8 = 32;
-const ALL_FLAGS: u8 = 63;
+const SIGNED: u8 = 64;
+const ALL_FLAGS: u8 = 127;
 
 closed_enum! {
     /// Why stored bytes are not an entry.
@@ -45,6 +50,8 @@ closed_enum! {
         Truncated => "truncated",
         /// Changed since it was written.
         Checksum => "checksum",
+        /// Not signed with one of the secrets; or signed, and there is no secret to verify it by.
+        Forged => "forged",
         /// Sound by its checksum, but not an entry.
         Malformed => "malformed",
         /// Larger than this instance takes.
@@ -57,13 +64,23 @@ closed_enum! {
 /// The longest binary form of an entry whose parts take `len` bytes.
 #[must_use]
 pub const fn encoded_len_limit(len: usize) -> usize {
-    HEADER + len
+    HEADER + len + SIGNATURE
 }
 
-/// Writes `entry`, valid as of `stamp`; a body of `compress_above` bytes or more is packed if that saves an eighth.
+/// Writes `entry`, valid as of `stamp`, signed if there are `secrets`; a body of `compress_above` bytes or more is
+/// packed if that saves an eighth.
 #[must_use]
-pub fn encode(entry: &Entry, stamp: Stamp, compress_above: usize) -> Vec<u8> {
+pub fn encode(entry: &Entry, stamp: Stamp, compress_above: usize, secrets: &Secrets) -> Vec<u8> {
     let mut out = encode_unsealed(entry, stamp, compress_above);
+    if !secrets.is_empty()
+        && let Some(flags) = out.get_mut(3)
+    {
+        *flags |= SIGNED;
+    }
+    if let Some(signature) = secrets.sign(&out) {
+        out.extend_from_slice(&signature);
+        return out;
+    }
     let sum = checksum(&out).unwrap_or_default().to_le_bytes();
     if let Some(place) = out.get_mut(8..16) {
         place.copy_from_slice(&sum);
@@ -93,8 +110,8 @@ pub fn encode_unsealed(entry: &Entry, stamp: Stamp, compress_above: usize) -> Ve
 
     let tags = entry.tags();
     let len = size_of_val(tags) + key.len() + fields.len() + stored.len();
-    // And room for a mark behind it.
-    let mut out = Vec::with_capacity(HEADER + len + 8);
+    // And room for a mark or a signature behind it.
+    let mut out = Vec::with_capacity(HEADER + len + SIGNATURE);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[VERSION, flags]);
     out.extend_from_slice(&meta.status.to_le_bytes());
@@ -123,12 +140,31 @@ pub fn encode_unsealed(entry: &Entry, stamp: Stamp, compress_above: usize) -> Ve
 }
 
 /// Reads an entry for `key`, and as of when it is valid; one whose parts take more than `max` bytes is
-/// refused unpacked.
+/// refused unpacked. If there are `secrets`, so is one that was not signed with one of them.
 ///
 /// # Errors
 /// Why the bytes are not such an entry.
-pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<(Entry, Stamp), DecodeError> {
-    read(bytes, key, max, |bytes, head| checksum(bytes) == Some(u64_at(head, 8)))
+pub fn decode(
+    bytes: &[u8],
+    key: &Key,
+    max: usize,
+    secrets: &Secrets,
+) -> Result<(Entry, Stamp), DecodeError> {
+    let (entry, stamp) = read(bytes, key, max, |signed, signature| match signature {
+        Some(signature) if secrets.verify(signed, signature) => Ok(()),
+        None if secrets.is_empty() => {
+            let is_whole = checksum(signed) == Some(u64_at(signed, 8));
+            if is_whole { Ok(()) } else { Err(DecodeError::Checksum) }
+        }
+        _ => Err(DecodeError::Forged),
+    })?;
+    // Anybody can make a checksum.
+    let may_be_sent = entry.meta.variants || !is_never_stored(entry.meta.status);
+    if may_be_sent && may_be_stored(entry.fields()) {
+        Ok((entry, stamp))
+    } else {
+        Err(DecodeError::Malformed)
+    }
 }
 
 /// As [`decode`], of bytes that [`encode_unsealed`] wrote.
@@ -136,14 +172,16 @@ pub fn decode(bytes: &[u8], key: &Key, max: usize) -> Result<(Entry, Stamp), Dec
 /// # Errors
 /// Why the bytes are not such an entry.
 pub fn decode_unsealed(bytes: &[u8], key: &Key, max: usize) -> Result<(Entry, Stamp), DecodeError> {
-    read(bytes, key, max, |_, _| true)
+    read(bytes, key, max, |_, _| Ok(()))
 }
 
+/// `check` gets all but the signature, and the signature. It comes behind what costs nothing, and before whatever
+/// reads more than the header.
 fn read(
     bytes: &[u8],
     key: &Key,
     max: usize,
-    is_whole: impl Fn(&[u8], &[u8]) -> bool,
+    check: impl Fn(&[u8], Option<&[u8]>) -> Result<(), DecodeError>,
 ) -> Result<(Entry, Stamp), DecodeError> {
     let head = bytes.get(..HEADER).ok_or(DecodeError::Truncated)?;
     let flags = match head {
@@ -153,18 +191,19 @@ fn read(
     let lengths = [36, 40, 44, 48].map(|at| u32_at(head, at) as usize);
     let [key_len, fields_len, body_len, packed_len] = lengths;
     let tags_len = usize::from(u16::from_le_bytes(array(head, 6))) * size_of::<Tag>();
-    let said = [HEADER, tags_len, key_len, fields_len, packed_len];
+    let signature_len = if flags & SIGNED == 0 { 0 } else { SIGNATURE };
+    let said = [HEADER, tags_len, key_len, fields_len, packed_len, signature_len];
     let said = said.into_iter().map(|n| n as u64).sum::<u64>();
     if said != bytes.len() as u64 {
         return Err(DecodeError::Truncated);
     }
-    if !is_whole(bytes, head) {
-        return Err(DecodeError::Checksum);
-    }
     if [key_len, fields_len, body_len].into_iter().map(|n| n as u64).sum::<u64>() > max as u64 {
         return Err(DecodeError::TooLarge);
     }
-    let parts = bytes.get(HEADER..).unwrap_or_default();
+    let (signed, signature) =
+        bytes.split_at_checked(bytes.len() - signature_len).unwrap_or_default();
+    check(signed, (signature_len > 0).then_some(signature))?;
+    let parts = signed.get(HEADER..).unwrap_or_default();
     let (tags, parts) = parts.split_at_checked(tags_len).unwrap_or_default();
     let (stored_key, parts) = parts.split_at_checked(key_len).unwrap_or_default();
     let (fields, packed) = parts.split_at_checked(fields_len).unwrap_or_default();
@@ -231,55 +270,116 @@ mod tests {
 
     const STAMP: Stamp = Stamp { incarnation: u64::MAX, number: 7 };
 
+    fn written(key: &str, body: &[u8], compress_above: usize, secrets: &Secrets) -> Vec<u8> {
+        encode(&sample(key, body), STAMP, compress_above, secrets)
+    }
+
+    fn read_k(bytes: &[u8], max: usize, secrets: &Secrets) -> Result<(Entry, Stamp), DecodeError> {
+        decode(bytes, &Key::new(b"k"), max, secrets)
+    }
+
     #[test]
     fn what_is_written_is_read() {
-        for body in [&b""[..], b"{}", &[b'x'; 10_000]] {
-            for compress_above in [0, 1_000, usize::MAX] {
-                let entry = sample("http://a/x", body);
-                let bytes = encode(&entry, STAMP, compress_above);
-                assert!(bytes.len() <= encoded_len_limit(entry.len()));
-                assert_eq!(decode(&bytes, &Key::new(b"http://a/x"), 20_000), Ok((entry, STAMP)));
+        for secrets in [Secrets::default(), Secrets::new(["s"])] {
+            for body in [&b""[..], b"{}", &[b'x'; 10_000]] {
+                for compress_above in [0, 1_000, usize::MAX] {
+                    let entry = sample("k", body);
+                    let bytes = encode(&entry, STAMP, compress_above, &secrets);
+                    assert!(bytes.len() <= encoded_len_limit(entry.len()));
+                    assert_eq!(read_k(&bytes, 20_000, &secrets), Ok((entry, STAMP)));
+                }
             }
+            assert!(written("k", &[b'x'; 10_000], 100, &secrets).len() < 500);
         }
-        assert!(encode(&sample("k", &[b'x'; 10_000]), STAMP, 100).len() < 500);
     }
 
     #[test]
     fn every_damage_is_noticed() {
-        let bytes = encode(&sample("k", b"{\"a\":1}"), STAMP, usize::MAX);
-        for at in 0..bytes.len() {
-            for bit in 0..8 {
-                let mut bad = bytes.clone();
-                bad[at] ^= 1 << bit;
-                assert!(decode(&bad, &Key::new(b"k"), 1_000).is_err(), "byte {at} bit {bit}");
+        for secrets in [Secrets::default(), Secrets::new(["s"])] {
+            let bytes = written("k", b"{\"a\":1}", usize::MAX, &secrets);
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut bad = bytes.clone();
+                    bad[at] ^= 1 << bit;
+                    assert!(read_k(&bad, 1_000, &secrets).is_err(), "byte {at} bit {bit}");
+                }
+                assert!(read_k(&bytes[..at], 1_000, &secrets).is_err(), "cut at {at}");
             }
-            assert!(decode(&bytes[..at], &Key::new(b"k"), 1_000).is_err(), "cut at {at}");
+            let longer = [&bytes[..], b"x"].concat();
+            assert_eq!(read_k(&longer, 1_000, &secrets), Err(DecodeError::Truncated));
         }
-        let longer = [&bytes[..], b"x"].concat();
-        assert_eq!(decode(&longer, &Key::new(b"k"), 1_000), Err(DecodeError::Truncated));
     }
 
     #[test]
     fn the_right_key_and_no_more_than_allowed() {
-        let bytes = encode(&sample("k", &[b'x'; 5_000]), STAMP, 0);
-        assert_eq!(decode(&bytes, &Key::new(b"other"), 10_000), Err(DecodeError::OtherKey));
-        assert_eq!(decode(&bytes, &Key::new(b"k"), 4_000), Err(DecodeError::TooLarge));
-        assert_eq!(decode(b"", &Key::new(b"k"), 1), Err(DecodeError::Truncated));
-        assert_eq!(decode(&[0; 100], &Key::new(b"k"), 1), Err(DecodeError::Version));
+        for secrets in [Secrets::default(), Secrets::new(["s"])] {
+            let other = written("other", &[b'x'; 5_000], 0, &secrets);
+            assert_eq!(read_k(&other, 10_000, &secrets), Err(DecodeError::OtherKey));
+            let bytes = written("k", &[b'x'; 5_000], 0, &secrets);
+            assert_eq!(read_k(&bytes, 4_000, &secrets), Err(DecodeError::TooLarge));
+            assert_eq!(read_k(b"", 1, &secrets), Err(DecodeError::Truncated));
+            assert_eq!(read_k(&[0; 100], 1, &secrets), Err(DecodeError::Version));
+        }
+    }
+
+    #[test]
+    fn only_who_knows_a_secret_writes_entries() {
+        let none = Secrets::default();
+        let (old, both, new) =
+            (Secrets::new(["old"]), Secrets::new(["new", "old"]), Secrets::new(["new"]));
+        for (writers, readers, is_read) in [
+            (&old, &both, true),
+            (&both, &new, true),
+            (&both, &old, false),
+            (&old, &new, false),
+            (&none, &new, false),
+            (&new, &none, false),
+        ] {
+            let bytes = written("k", &[b'x'; 300], 0, writers);
+            let read = read_k(&bytes, 1_000, readers);
+            let is_forged = read == Err(DecodeError::Forged);
+            assert_eq!((read.is_ok(), is_forged), (is_read, !is_read), "{writers:?} {readers:?}");
+        }
+    }
+
+    /// Whoever knows no secret changes nothing, whatever checksum there is then, nor passes one entry's signature off
+    /// as another's.
+    #[test]
+    fn a_signature_holds_for_nothing_else() {
+        let secrets = Secrets::new(["s"]);
+        let good = written("k", &[b'x'; 300], 0, &secrets);
+        let end = good.len() - SIGNATURE;
+        for at in 0..good.len() {
+            for value in (0..=u8::MAX).filter(|value| *value != good[at]) {
+                let mut forged = good.clone();
+                forged[at] = value;
+                assert!(read_k(&forged, 1_000, &secrets).is_err(), "byte {at}, {value}");
+            }
+            let mut forged = good.clone();
+            forged[at] ^= 1;
+            forged[3] &= !SIGNED;
+            let sum = checksum(&forged[..end]).unwrap().to_le_bytes();
+            forged[8..16].copy_from_slice(&sum);
+            assert!(read_k(&forged[..end], 1_000, &secrets).is_err(), "byte {at}, unsigned");
+        }
+        let other = written("k", &[b'y'; 300], 0, &secrets);
+        let mixed = [&good[..end], &other[other.len() - SIGNATURE..]].concat();
+        assert_eq!(read_k(&mixed, 1_000, &secrets), Err(DecodeError::Forged));
     }
 
     /// Forged with a right checksum: nothing inside is trusted either.
     #[test]
     fn a_valid_checksum_proves_nothing() {
-        let good = encode(&sample("k", &[b'x'; 300]), STAMP, 0);
+        let none = Secrets::default();
+        let good = written("k", &[b'x'; 300], 0, &none);
         for at in (16..good.len()).chain([3, 4, 6, 7]) {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut forged = good.clone();
                 forged[at] = value;
                 let sum = checksum(&forged).unwrap().to_le_bytes();
                 forged[8..16].copy_from_slice(&sum);
-                if let Ok((entry, _)) = decode(&forged, &Key::new(b"k"), 1_000) {
-                    entry.fields().iter().for_each(drop);
+                if let Ok((entry, _)) = read_k(&forged, 1_000, &none) {
+                    assert!(may_be_stored(entry.fields()));
                 }
             }
         }

@@ -257,6 +257,7 @@ impl Entry {
 
 #[cfg(test)]
 pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
+    use crate::coherence::TagKey;
     let fields = [(&b"content-type"[..], &b"application/json"[..])];
     let fields = fields.into_iter().collect::<crate::http::fields::FieldsBuf>().to_block();
     let meta = Meta {
@@ -268,7 +269,7 @@ pub(crate) fn sample(key: &str, body: &[u8]) -> Entry {
         shared: true,
         ..Meta::default()
     };
-    let tags = [Tag::named(key.as_bytes()), Tag::prefix(b"/")];
+    let tags = [TagKey::default().named(key.as_bytes()), TagKey::default().prefix(b"/")];
     Entry::new(meta, Key::new(key.as_bytes()), fields, body.into()).with_tags(tags.into(), 0)
 }
 

@@ -198,6 +198,7 @@ mod tests {
     use super::super::{decode, encode};
     use super::*;
     use crate::coherence::Stamp;
+    use crate::secrets::Secrets;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -216,8 +217,8 @@ mod tests {
         }
         let entry = variants.to_entry(&resource, 1_000, 2_000);
         assert!(entry.meta().variants && entry.is_fresh(1_999) && !entry.is_fresh(2_000));
-        let bytes = encode(&entry, Stamp::default(), usize::MAX);
-        let (stored, _) = decode(&bytes, &resource, 1_000).unwrap();
+        let bytes = encode(&entry, Stamp::default(), usize::MAX, &Secrets::default());
+        let (stored, _) = decode(&bytes, &resource, 1_000, &Secrets::default()).unwrap();
         assert_eq!(Variants::read(stored.body()), Some(variants));
         for cut in 0..entry.body().len() {
             // Some cuts leave a shorter record; none makes trouble.

@@ -63,6 +63,9 @@ impl<H: Host> Module<H> {
     /// Forgets spaces that no filter has any more.
     pub(super) fn leave_spaces(&mut self) {
         let roots = &self.roots;
+        // Nobody is told of what they have asked.
+        self.asked.calls.retain(|_, (root, ..)| roots.contains_key(root));
+        self.asked.errands.retain(|_, (root, ..)| roots.contains_key(root));
         self.worker.spaces.retain(|scope, _| {
             let mut policies = roots.values().filter_map(|root| root.policy.as_ref());
             policies.any(|policy| policy.spaces.iter().any(|space| space.scope == *scope))

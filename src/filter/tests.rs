@@ -11,6 +11,7 @@ use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
+use crate::secrets::Secrets;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -209,7 +210,8 @@ fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
     };
     let fields = FieldsBuf::default().to_block();
     let stamp = Stamp { incarnation: 9, number: 1 };
-    let bytes = encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX);
+    let bytes =
+        encode(&Entry::new(meta, key, fields, body.into()), stamp, usize::MAX, &Secrets::default());
     let begin = format!("{TABLE}${}\r\n", bytes.len());
     [begin.as_bytes(), &bytes, b"\r\n+OK\r\n"].concat()
 }

@@ -4,6 +4,7 @@ use super::cache_control::{CacheControl, FieldNames};
 use super::date;
 use super::fields::{Fields, FieldsBuf};
 use super::response::ResponseHead;
+use super::weighted::is_token;
 
 /// Whether `private` or `no-cache` is limited to fields, and `name` (in lower case) is one of them.
 pub(super) fn is_limited(directives: &CacheControl, name: &[u8]) -> bool {
@@ -57,8 +58,7 @@ impl<'a> Excluded<'a> {
     /// Whether a field, its name in lower case, is not stored.
     #[must_use]
     pub fn contains(&self, name: &[u8]) -> bool {
-        NEVER_STORED.contains(&name)
-            || name.starts_with(b"x-envoy-")
+        is_never_kept(name)
             || self.cookies_ignored && name == b"set-cookie"
             || self.others.iter().any(|other| **other == *name)
             || self.head.connection && self.on_connection(name)
@@ -101,6 +101,20 @@ fn without_cookie(out: &mut FieldsBuf, line: &[u8]) {
     if !kept.is_empty() {
         out.push(b"vary", &kept.join(&b", "[..]));
     }
+}
+
+fn is_never_kept(name: &[u8]) -> bool {
+    NEVER_STORED.contains(&name) || name.starts_with(b"x-envoy-")
+}
+
+/// Whether fields are such as are stored, whoever has written them: none ends the head early, says where the body
+/// ends, or is no field at all.
+#[must_use]
+pub fn may_be_stored(fields: Fields<'_>) -> bool {
+    fields.iter().all(|(name, value)| {
+        let is_name = is_token(name) && !name.iter().any(u8::is_ascii_uppercase);
+        is_name && !is_never_kept(name) && !value.iter().any(|b| matches!(b, 0 | b'\r' | b'\n'))
+    })
 }
 
 /// Whether a field belongs to the way that a message took, and not to the message.
@@ -147,5 +161,28 @@ mod tests {
             ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
         ];
         assert_eq!(kept.to_block(), block(&expected));
+        assert!(
+            !may_be_stored(Fields::new(&bytes)) && may_be_stored(Fields::new(&kept.to_block()))
+        );
+    }
+
+    #[test]
+    fn what_would_make_another_message_of_a_response_is_not_stored() {
+        for (name, value) in [
+            (":status", "200"),
+            ("content-length", "0"),
+            ("transfer-encoding", "chunked"),
+            ("x-envoy-x", "1"),
+            ("X", "1"),
+            ("x y", "1"),
+            ("", "1"),
+            ("x\r\ny", "1"),
+            ("x", "1\r\nset-cookie: a=b"),
+            ("x", "1\ny"),
+            ("x", "1\0"),
+        ] {
+            let fields = block(&[("a", "\u{e9} \t"), (name, value)]);
+            assert!(!may_be_stored(Fields::new(&fields)), "{name:?}: {value:?}");
+        }
     }
 }

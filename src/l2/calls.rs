@@ -109,7 +109,7 @@ impl Client {
             )] // a TTL needs no exactness
             let expiry_ms = ((left_ms as f64 * self.policy.ttl_factor) as u64 + stale_ms).max(1);
             let key = redis_key(&self.policy.key_prefix, entry.key().hash());
-            let value = encode(&entry, stamp, self.policy.compress_above);
+            let value = encode(&entry, stamp, self.policy.compress_above, &self.policy.secrets);
             let expiry = expiry_ms.to_string();
             resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
             written.push(Written::Store);

@@ -20,6 +20,8 @@ use crate::health::{Gate, Probe};
 pub(super) const WRITE_BATCH: usize = 16;
 /// Deletes that may wait, at most.
 pub(super) const MAX_DELETES: usize = 1_024;
+/// Leases that may wait to be renewed or given back: what is beyond runs out by itself.
+const MAX_LEASES: usize = 1_024;
 /// Calls about the table in flight; beyond it bumps wait for company.
 const MAX_TABLE_CALLS: usize = 4;
 
@@ -103,7 +105,7 @@ impl Client {
     pub fn new(policy: L2Policy, slots: usize) -> Self {
         Self {
             scope: policy.scope(slots),
-            table: table_key(&policy.key_prefix, slots),
+            table: table_key(&policy.key_prefix, slots, &policy.tag_mark),
             layout: Layout::new(slots),
             missed: Missed::new(policy.write_back),
             policy,
@@ -173,16 +175,20 @@ impl Client {
     /// Gives a lease back, after all stores that are queued, or closes it.
     pub fn give_back(&mut self, (lease, token): (u128, u64), close: bool) {
         self.held.give_back(lease, token);
-        self.leases += 1;
-        let keep = if close { Keep::Close } else { Keep::GiveBack };
-        self.writes.push_back(Write::Lease(lease, token, keep));
+        self.keep((lease, token), if close { Keep::Close } else { Keep::GiveBack });
     }
 
     /// Time passes: renews leases.
     pub fn renew(&mut self, now_ms: u64) {
         for (lease, token) in self.held.due(now_ms) {
+            self.keep((lease, token), Keep::Renew);
+        }
+    }
+
+    fn keep(&mut self, (lease, token): (u128, u64), keep: Keep) {
+        if self.leases < MAX_LEASES {
             self.leases += 1;
-            self.writes.push_back(Write::Lease(lease, token, Keep::Renew));
+            self.writes.push_back(Write::Lease(lease, token, keep));
         }
     }
 

@@ -72,6 +72,29 @@ fn look_ups_go_out_together_and_come_back_in_order() {
 }
 
 #[test]
+fn leases_that_wait_are_bounded() {
+    let mut client = client(&json!({}));
+    (0..3_000).for_each(|lease| client.give_back((lease, 1), false));
+    let call = client.next_call(&known(), 0, false).unwrap();
+    let sent = call.body.windows(4).filter(|part| part == b"EVAL").count();
+    assert_eq!(sent, 1_024);
+    assert!(client.next_call(&known(), 0, true).is_none());
+}
+
+#[test]
+fn each_key_of_tags_has_a_table_of_its_own() {
+    let table = |key: Option<&str>| {
+        let coherence = json!({"tag_key": key});
+        let config = json!({"role": "cache", "l2": {"cluster": "l2"}, "coherence": coherence});
+        Client::new(load(config.to_string().as_bytes()).unwrap().l2.unwrap(), 256).table
+    };
+    assert_eq!(table(None), "tiercel:generations:256");
+    let keyed = table(Some("a key of sixteen"));
+    assert!(keyed.starts_with("tiercel:generations:256:") && keyed.len() == 40, "{keyed}");
+    assert_ne!(keyed, table(Some("another, as long")));
+}
+
+#[test]
 fn every_trouble_answers_everyone() {
     for (status, body, expected) in [
         ("504", "", ["Failed(1, Timeout)", "Failed(2, Timeout)"]),

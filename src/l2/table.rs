@@ -40,8 +40,8 @@ end
 return answer";
 
 /// The set's key.
-pub(super) fn table_key(prefix: &str, slots: usize) -> String {
-    format!("{prefix}generations:{slots}")
+pub(super) fn table_key(prefix: &str, slots: usize, tag_mark: &str) -> String {
+    format!("{prefix}generations:{slots}{tag_mark}")
 }
 
 /// Writes the command that bumps cells, and gives the table another incarnation if it has the one that is to

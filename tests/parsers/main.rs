@@ -29,6 +29,7 @@ use tiercel::http::stored_fields::Excluded;
 use tiercel::http::validation::{freshen, head_agrees, selects, validators};
 use tiercel::http::{date, targeted};
 use tiercel::l2::resp::{self, Reply};
+use tiercel::secrets::Secrets;
 
 /// The same cases every time: what is tested does not depend on luck. `make fuzz` looks for new ones.
 fn config() -> ProptestConfig {
@@ -245,13 +246,15 @@ proptest! {
 
     #[test]
     fn stored_bytes_never_panic(bytes in vec(any::<u8>(), 0..300), key in vec(any::<u8>(), 0..9)) {
-        prop_assert!(entry::decode(&bytes, &Key::new(&key), 10_000).is_err());
+        prop_assert!(entry::decode(&bytes, &Key::new(&key), 10_000, &Secrets::default()).is_err());
     }
 
     #[test]
     fn entries_come_back(
-        key in vec(any::<u8>(), 0..40), fields in list(), body in vec(any::<u8>(), 0..600),
-        repeat in 1_usize..9, above in 0_usize..2_000, status in any::<u16>(), at in any::<u64>(),
+        key in vec(any::<u8>(), 0..40), body in vec(any::<u8>(), 0..600),
+        fields in vec(("b[a-z]{1,9}", "[^\r\n\0]{0,24}"), 0..8),
+        repeat in 1_usize..9, above in 0_usize..2_000, status in 200_u16..206, at in any::<u64>(),
+        secrets in vec("[a-z]{32}", 0..4), flip in any::<proptest::sample::Index>(),
         tags in vec(any::<u32>().prop_map(Tag::from_bits), 0..20), number in any::<u64>(),
     ) {
         let meta = Meta {
@@ -264,11 +267,17 @@ proptest! {
             ..Meta::default()
         };
         let key = Key::new(&key);
-        let one = Entry::new(meta, key.clone(), buf(&fields).to_block(), body.repeat(repeat).into());
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        let fields = fields.collect::<FieldsBuf>().to_block();
+        let one = Entry::new(meta, key.clone(), fields, body.repeat(repeat).into());
         let one = one.with_tags(tags.into(), 0);
         let stamp = Stamp { incarnation: at, number };
-        let bytes = entry::encode(&one, stamp, above);
-        prop_assert_eq!(entry::decode(&bytes, &key, 100_000), Ok((one, stamp)));
+        let secrets = Secrets::new(secrets.iter().map(String::as_str));
+        let mut bytes = entry::encode(&one, stamp, above, &secrets);
+        prop_assert_eq!(entry::decode(&bytes, &key, 100_000, &secrets), Ok((one, stamp)));
+        let at = flip.index(bytes.len());
+        bytes[at] ^= 1;
+        prop_assert!(entry::decode(&bytes, &key, 100_000, &secrets).is_err());
     }
 
     #[test]
