@@ -13,6 +13,7 @@
 mod harness;
 
 mod coherence;
+mod crash;
 mod hot;
 mod ids;
 mod ids_fleet;
@@ -35,7 +36,7 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 27] = [
+const DRILLS: [Drill; 29] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
@@ -63,6 +64,8 @@ const DRILLS: [Drill; 27] = [
     ("coherence", coherence::stress),
     ("coherence_outage", coherence::outage),
     ("coherence_burst", coherence::burst),
+    ("coherence_chaos", coherence::chaos),
+    ("crash", crash::run),
 ];
 
 fn main() -> ExitCode {

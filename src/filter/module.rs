@@ -382,6 +382,15 @@ impl<H: Host> Module<H> {
         }
     }
 
+    /// The requests that wait for something of this VM's.
+    pub fn paused(&self) -> impl Iterator<Item = u32> {
+        let waits = |stream: &Stream| {
+            matches!(stream, Stream::AwaitingL2(_) | Stream::Following(_) | Stream::Claiming(_))
+        };
+        let streams = self.streams.iter().filter(move |(_, (_, stream))| waits(stream));
+        streams.map(|(context, _)| *context)
+    }
+
     pub(super) fn role(&self, context: u32) -> Option<Role> {
         let (root, _) = self.streams.get(&context)?;
         Some(self.roots.get(root)?.policy.as_ref()?.role)

@@ -68,6 +68,7 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_close_stream(stream: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_http_call(
         cluster: *const u8,
@@ -252,6 +253,10 @@ impl Host for Envoy {
 
     fn resume_request(&self) -> HostResult<()> {
         check(unsafe { proxy_continue_stream(0) })
+    }
+
+    fn close_request(&self) -> HostResult<()> {
+        check(unsafe { proxy_close_stream(0) })
     }
 
     fn set_context(&self, context: u32) -> HostResult<()> {

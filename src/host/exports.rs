@@ -7,7 +7,9 @@
 
 use std::cell::RefCell;
 
-use super::{Action, Envoy, Host};
+#[cfg(feature = "trap")]
+use super::Host;
+use super::{Action, Envoy, last_words};
 use crate::filter::Module;
 
 thread_local! {
@@ -40,11 +42,20 @@ fn with<T>(otherwise: T, f: impl FnOnce(&mut Module<Envoy>) -> T) -> T {
     })
 }
 
+/// Calls `f` with each request that is paused, in a VM that is about to end.
+pub(super) fn each_paused(f: impl FnMut(u32)) {
+    MODULE.with(|module| {
+        // SAFETY: whoever changes the module at this moment never goes on.
+        let module = unsafe { &*module.as_ptr() };
+        module.paused().for_each(f);
+    });
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn _initialize() {
     // SAFETY: the host calls this once, before anything else.
     unsafe { __wasm_call_ctors() };
-    std::panic::set_hook(Box::new(|info| Envoy.log(log::Level::Error, &info.to_string())));
+    last_words::install();
 }
 
 #[unsafe(no_mangle)]
@@ -95,12 +106,7 @@ extern "C" fn proxy_on_http_call_response(
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, _fields: u32, end_of_stream: u32) -> u32 {
     #[cfg(feature = "trap")]
-    if Envoy
-        .fields(super::FieldMap::Request)
-        .is_ok_and(|block| crate::http::fields::Fields::new(&block).get(b"x-test-trap").is_some())
-    {
-        std::process::abort();
-    }
+    trap();
     with(Action::Continue, |module| module.on_request_head(context, end_of_stream != 0)) as u32
 }
 
@@ -129,4 +135,19 @@ extern "C" fn proxy_on_response_body(context: u32, len: usize, end_of_stream: u3
 extern "C" fn proxy_on_response_trailers(context: u32, _trailers: u32) -> u32 {
     with((), |module| module.on_response_trailers(context));
     Action::Continue as u32
+}
+
+/// Ends the VM, in the way that the request at hand asks for.
+#[cfg(feature = "trap")]
+#[allow(clippy::panic)] // it is for tests
+fn trap() {
+    let block = Envoy.fields(super::FieldMap::Request).unwrap_or_default();
+    match crate::http::fields::Fields::new(&block).get(b"x-test-trap") {
+        Some(b"panic") => panic!("as asked"),
+        Some(b"memory") => loop {
+            std::mem::forget(std::hint::black_box(vec![1_u8; 16 << 20]));
+        },
+        Some(_) => std::process::abort(),
+        None => {}
+    }
 }

@@ -87,6 +87,11 @@ impl Host for Rc<Fake> {
         self.add_field(map, name, b"(removed)")
     }
 
+    fn close_request(&self) -> HostResult<()> {
+        self.dead.borrow_mut().insert(self.context.get());
+        Ok(())
+    }
+
     fn has_ended(&self) -> bool {
         self.ended.borrow().contains(&self.context.get())
     }

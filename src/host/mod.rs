@@ -6,6 +6,8 @@ mod envoy;
 mod exports;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(target_os = "wasi")]
+mod last_words;
 
 #[cfg(target_os = "wasi")]
 pub use envoy::Envoy;
@@ -116,6 +118,8 @@ pub trait Host {
     fn respond(&self, status: u16, fields: &[u8], body: &[u8]) -> HostResult<()>;
     /// Lets the paused request at hand go on.
     fn resume_request(&self) -> HostResult<()>;
+    /// Resets the request at hand.
+    fn close_request(&self) -> HostResult<()>;
     /// Whether the request at hand is over, though the host still knows its context.
     fn has_ended(&self) -> bool;
     /// Makes another context the one at hand.

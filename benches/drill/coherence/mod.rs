@@ -2,6 +2,7 @@
 //! they reach, and within a moment through another, whatever happens to Redis.
 
 mod burst;
+mod chaos;
 mod checker;
 mod clients;
 mod findings;
@@ -20,6 +21,7 @@ use findings::Trouble;
 use origin::Versions;
 
 pub use burst::run as burst;
+pub use chaos::run as chaos;
 
 const PLAN: Plan = Plan {
     keys: 20,
