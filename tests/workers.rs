@@ -128,7 +128,7 @@ fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
         reply(200, &[("cache-control", "max-age=600")], &version.to_string())
     });
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
-    let envoy = builder.with_trap().start(&scene);
+    let envoy = builder.with_trap(1).start(&scene);
     for path in ["/a", "/b", "/a"] {
         envoy.client().get(path);
     }
