@@ -21,6 +21,7 @@ use crate::closed_enum::closed_enum;
 use crate::coherence::{Stamp, Tag};
 use crate::http::fields::Fields;
 use crate::http::key::Key;
+use crate::http::storable::is_never_stored;
 
 const MAGIC: [u8; 2] = *b"TC";
 const VERSION: u8 = 5;
@@ -171,7 +172,12 @@ fn read(
     if stored_key != key.as_bytes() {
         return Err(DecodeError::OtherKey);
     }
-    if tags_len > MAX_TAGS * size_of::<Tag>() || !Fields::new(fields).is_sound() {
+    let (status, fields_of) = (u16::from_le_bytes(array(head, 4)), Fields::new(fields));
+    // Whoever may write to Redis must not end a head early, or send what is no response.
+    let is_sent = flags & VARIANTS == 0;
+    let can_be_sent = || !is_never_stored(status) && fields_of.are_sendable();
+    if tags_len > MAX_TAGS * size_of::<Tag>() || !fields_of.is_sound() || is_sent && !can_be_sent()
+    {
         return Err(DecodeError::Malformed);
     }
     let body: Box<[u8]> = if flags & LZ4 == 0 {
@@ -187,7 +193,7 @@ fn read(
         return Err(DecodeError::Malformed);
     }
     let meta = Meta {
-        status: u16::from_le_bytes(array(head, 4)),
+        status,
         stored_ms: u64_at(head, 16),
         fresh_until_ms: u64_at(head, 24),
         age_s: u32_at(head, 32),
@@ -226,6 +232,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::super::sample;
     use super::*;
+    use crate::http::fields::block;
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -266,6 +273,30 @@ mod tests {
         assert_eq!(decode(&bytes, &Key::new(b"k"), 4_000), Err(DecodeError::TooLarge));
         assert_eq!(decode(b"", &Key::new(b"k"), 1), Err(DecodeError::Truncated));
         assert_eq!(decode(&[0; 100], &Key::new(b"k"), 1), Err(DecodeError::Version));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_as_it_is_is_no_entry() {
+        let is_read = |status, fields: &[(&str, &str)]| {
+            let meta = Meta { status, ..Meta::default() };
+            let entry = Entry::new(meta, Key::new(b"k"), block(fields), (*b"body").into());
+            decode(&encode(&entry, STAMP, usize::MAX), &Key::new(b"k"), 1_000).is_ok()
+        };
+        assert!(is_read(200, &[("x-a_b!", "\u{e9}\t,")]) && is_read(404, &[("x", "")]));
+        for status in [0, 100, 101, 206, 304, 600, u16::MAX] {
+            assert!(!is_read(status, &[]), "{status}");
+        }
+        for (name, value) in [
+            ("", "a"),
+            (":status", "200"),
+            ("a b", ""),
+            ("a\r\nb", ""),
+            ("a", "b\r\nc: d"),
+            ("a", "\n"),
+            ("a", "\0"),
+        ] {
+            assert!(!is_read(200, &[(name, value)]), "{name:?}: {value:?}");
+        }
     }
 
     /// Forged with a right checksum: nothing inside is trusted either.

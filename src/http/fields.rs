@@ -105,6 +105,16 @@ impl<'a> Fields<'a> {
         });
         read == (count, self.block.len() as u64)
     }
+
+    /// Whether each can be sent: none ends before its end, or is a pseudo-field.
+    #[must_use]
+    pub fn are_sendable(self) -> bool {
+        let is_name = |name: &[u8]| {
+            !name.is_empty() && name.iter().all(|b| b.is_ascii_graphic() && *b != b':')
+        };
+        let is_value = |value: &[u8]| !value.iter().any(|b| matches!(b, b'\0' | b'\r' | b'\n'));
+        self.iter().all(|(name, value)| is_name(name) && is_value(value))
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {
