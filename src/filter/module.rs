@@ -101,6 +101,9 @@ impl<H: Host> Module<H> {
         };
         let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
+        let (now_ms, root) = (self.host.now_ms(), self.roots.entry(root_id).or_default());
+        let left = root.leave_l2(&self.worker.generations, now_ms);
+        self.answer_all(root_id, left, now_ms);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
             self.log_error(&format!("cannot open the worker's queue: {error}"));
