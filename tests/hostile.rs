@@ -77,8 +77,7 @@ pub fn serves(envoy: &Envoy, path: &str) {
     let mut client = envoy.client();
     eventually("a hit", || {
         let response = client.get(path);
-        assert_eq!(response.status, 200, "{path}: {response:?}");
-        response.is_hit().then_some(())
+        (response.status == 200 && response.is_hit()).then_some(())
     });
 }
 
@@ -182,7 +181,9 @@ fn bodies_of_writes_and_of_their_answers() {
         let mut response = [b"HTTP/1.1 ", status.unwrap_or(b"200"), b" X\r\n"].concat();
         let plain = lines(&fields).filter(|field| !field.starts_with(b":"));
         response.extend(plain.flat_map(|field| [field, b"\r\n"].concat()));
-        response.extend(format!("content-length: {}\r\n\r\n", answered.len()).into_bytes());
+        // The script takes chunks for more requests.
+        let end = format!("connection: close\r\ncontent-length: {}\r\n\r\n", answered.len());
+        response.extend(end.into_bytes());
         response.extend_from_slice(&answered);
         *answer.lock().unwrap() = response;
         send(&envoy, &request);
