@@ -9,7 +9,7 @@ WASM_BINDGEN_VERSION := 0.2.130
 CARGO_DENY_VERSION := 0.20.2
 CARGO_MACHETE_VERSION := 0.9.2
 CACHE_TESTS_VERSION := 0.4.5
-PACKAGES := redis-server redis-tools nginx-light varnish wrk nodejs python3-venv gcc
+PACKAGES := redis-server redis-tools nginx-light varnish wrk nodejs python3-venv gcc g++
 
 MODULE := target/wasm32-wasip1/release/tiercel.wasm
 VENV := .tools/venv
@@ -30,7 +30,7 @@ help: ## Show this list
 
 setup: ## Install what the project needs (idempotent, quiet when done)
 	@command -v cargo >/dev/null || { echo "cargo is missing: install Rust with rustup (https://rustup.rs), then run make setup again" >&2; exit 1; }
-	@missing=; for program in redis-server redis-cli nginx varnishd wrk node python3 cc; do \
+	@missing=; for program in redis-server redis-cli nginx varnishd wrk node python3 cc c++; do \
 		PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || missing="$$missing $$program"; done; \
 	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	if [ -n "$$missing" ]; then \
@@ -89,8 +89,7 @@ e2e: wasm ## Behaviour on real Envoy, Redis and the demo origin
 schema: ## Write envoy/tiercel.schema.json anew from the types
 	cargo run --quiet --example schema > envoy/tiercel.schema.json
 
-fuzz: ## Fuzz every parser, FUZZ_SECONDS (20) each
-	@command -v c++ >/dev/null || { echo "c++ is missing: install g++ (libFuzzer is built with it)" >&2; exit 1; }
+fuzz: setup ## Fuzz every parser and the module, FUZZ_SECONDS (20) each
 	@cd fuzz && RUSTFLAGS="$(FUZZ_FLAGS)" cargo build --quiet --release --target $(HOST) --target-dir ../target/fuzz
 	@for corpus in fuzz/corpus/*; do \
 		target=$${corpus##*/}; found=target/fuzz/found/$$target; mkdir -p $$found; \

@@ -268,7 +268,7 @@ fn when_the_vm_of_the_one_who_asks_crashes_another_worker_asks() {
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     // Each worker has a copy of its own: that tells which of them a connection is with.
     let alone = |config: &mut Value| config["shared"] = json!({"budget": "0B"});
-    let envoy = builder.config(alone).with_trap().workers(2).start(&scene);
+    let envoy = builder.config(alone).with_trap(1).workers(2).start(&scene);
     let mut groups: Vec<(Vec<u8>, Vec<Client>)> = Vec::new();
     let (mut here, mut there) = eventually("connections to both workers", || {
         let mut client = envoy.client();

@@ -482,7 +482,7 @@ fn an_id_space_survives_a_reload_and_a_crash() {
     let scene = Scene::new("ids-reload");
     let (_, script) = Things::start(1..=95);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(things);
-    let envoy = builder.workers(2).reloadable().with_trap().start(&scene);
+    let envoy = builder.workers(2).reloadable().with_trap(1).start(&scene);
     until_known(&envoy);
     script.asked();
     envoy.reload(|config| config["headers"] = json!({"x_cache_status": true}));

@@ -1,12 +1,12 @@
 //! Two workers: each has its own store, both share their process's and L2.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::harness::scene::{echo_routes, no_routes};
-use crate::harness::{Envoy, Origin, Redis, Scene, Script, eventually, reply};
+use crate::harness::{Envoy, Origin, PATIENCE, Redis, Scene, Script, eventually, reply};
 
 #[test]
 fn every_worker_has_its_own_store_and_l2_is_shared() {
@@ -128,7 +128,7 @@ fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
         reply(200, &[("cache-control", "max-age=600")], &version.to_string())
     });
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
-    let envoy = builder.with_trap().start(&scene);
+    let envoy = builder.with_trap(1).start(&scene);
     for path in ["/a", "/b", "/a"] {
         envoy.client().get(path);
     }
@@ -156,7 +156,7 @@ fn what_a_write_changed_is_stale_though_its_vm_crashed_meanwhile() {
         reply(200, &[("cache-control", "max-age=600")], &version.to_string())
     });
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
-    let envoy = builder.with_trap().start(&scene);
+    let envoy = builder.with_trap(1).start(&scene);
     let mut reader = envoy.client();
     for path in ["/a", "/b", "/a"] {
         assert_eq!(reader.get(path).body, b"0");
@@ -175,4 +175,27 @@ fn what_a_write_changed_is_stale_though_its_vm_crashed_meanwhile() {
     });
     envoy.expect_metric("tiercel_coherence{event=\"orphaned\"}", 1);
     assert_eq!(reader.get("/b").body, b"0", "nobody wrote it");
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_vm_that_ends_by_a_panic_or_for_lack_of_memory() {
+    for how in ["panic", "memory"] {
+        let scene = Scene::new("workers-last-words");
+        let script = Script::start(|_| reply(200, &[("cache-control", "max-age=600")], "some"));
+        let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
+        let envoy = builder.with_trap(1).start(&scene);
+        script.hang(true);
+        let (mut leader, mut follower) = (envoy.client(), envoy.client());
+        leader.send("GET", b"/a", &[], b"").expect("a connection");
+        eventually("the first to be asked", || (!script.asked().is_empty()).then_some(()));
+        follower.send("GET", b"/a", &[], b"").expect("a connection");
+        envoy.expect_metric("tiercel_collapse{event=\"followed\"}", 1);
+        let crashed = envoy.client().request("GET", "/b", &[("x-test-trap", how)], b"");
+        assert_eq!(crashed.status, 503, "{crashed:?}");
+        let since = Instant::now();
+        assert!(follower.read().is_none(), "its connection is closed");
+        assert!(since.elapsed() < PATIENCE / 2, "and not by this client");
+        script.hang(false);
+        assert_eq!(envoy.client().get("/a").body, b"some");
+    }
 }

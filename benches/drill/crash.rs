@@ -38,7 +38,7 @@ pub fn run(report: &mut Report) {
         // Some fetches at any time.
         config["routes"][0]["ttl"] = json!("1s");
     });
-    let envoy = builder.workers(2).with_trap().start(&scene);
+    let envoy = builder.workers(2).with_trap(CRASHES + 1).start(&scene);
     let stop = AtomicBool::new(false);
     let mut crasher = envoy.client();
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| envoy.client()).collect();

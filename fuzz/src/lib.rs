@@ -1,6 +1,10 @@
 //! What the fuzz targets share: inputs of several parts are text, so that seeds can be written by
 //! hand.
 
+pub mod host;
+mod policy;
+
+pub use policy::{CONFIG, policy};
 use tiercel::http::fields::{Fields, FieldsBuf};
 
 /// The parts of an input, apart by empty lines; those that are not there are empty. The last takes
@@ -37,6 +41,21 @@ pub fn block_of(name: &[u8], part: &[u8]) -> Box<[u8]> {
 #[must_use]
 pub fn all(block: &[u8]) -> Vec<(&[u8], &[u8])> {
     Fields::new(block).iter().collect()
+}
+
+/// The fields of a request: a line `method target`, then its own.
+#[must_use]
+pub fn head(part: &[u8]) -> Box<[u8]> {
+    let mut all = lines(part);
+    let line = all.next().unwrap_or_default();
+    let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+    let (method, target) = (&line[..end], line.get(end + 1..).unwrap_or_default());
+    let mut fields = FieldsBuf::default();
+    fields.push(b":method", method);
+    fields.push(b":path", target);
+    let of_line = [&b":method"[..], b":path"];
+    fields.extend(all.map(field).filter(|(name, _)| !of_line.contains(name)));
+    fields.to_block()
 }
 
 fn field(line: &[u8]) -> (&[u8], &[u8]) {

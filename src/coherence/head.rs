@@ -73,7 +73,9 @@ impl Head {
         let mut next = || numbers.next().unwrap_or_default();
         let (epoch, scope, scope_since_ms) = (next(), next(), next());
         let synced = Stamp { incarnation: next(), number: next() };
-        Some(Self { epoch, scope, scope_since_ms, synced, marks })
+        // One that leaves no room for bumps is no table's.
+        let is_one = epoch <= u64::MAX / 2;
+        is_one.then_some(Self { epoch, scope, scope_since_ms, synced, marks })
     }
 }
 
@@ -94,5 +96,6 @@ mod tests {
         assert_eq!(Head::from_bytes(&bytes), Some(head));
         assert_eq!(Head::from_bytes(&bytes[..LEN - 1]), None);
         assert_eq!(Head::from_bytes(b""), None);
+        assert_eq!(Head::from_bytes(&Head::new(u64::MAX).to_bytes()), None);
     }
 }

@@ -84,6 +84,13 @@ impl Intents {
         (0..RECORDS).flat_map(|number| orphans(shared, number, now_ms)).collect()
     }
 
+    /// This worker ends: others see to its writes at once.
+    pub fn abandon(&self, shared: &impl SharedData) {
+        if !self.pending.is_empty() {
+            self.keep(shared, Some(0));
+        }
+    }
+
     /// Leaves of its own writes those that are on their way.
     fn keep(&self, shared: &impl SharedData, said_ms: Option<u64>) {
         update(shared, &name(self.own % RECORDS), |bytes| {
@@ -193,6 +200,15 @@ mod tests {
         assert!(
             (0..RECORDS).all(|n| shared.get(&name(n)).is_none_or(|(bytes, _)| bytes.is_empty()))
         );
+    }
+
+    #[test]
+    fn who_says_that_it_ends_is_followed_at_once() {
+        let shared = Memory::default();
+        let (mut one, mut two) = (Intents::new(1), Intents::new(2));
+        one.note(&shared, &intent(), 10_000);
+        one.abandon(&shared);
+        assert_eq!(two.tick(&shared, 10_001), [intent()]);
     }
 
     #[test]

@@ -61,6 +61,21 @@ impl Flights {
         }
     }
 
+    /// This worker ends: others may fetch what it leads, and what it `refreshes`. `send` puts a message into a queue.
+    pub fn abandon(
+        &self,
+        (shared, queue): (&impl SharedData, Option<u32>),
+        refreshes: impl Iterator<Item = u128>,
+        send: impl Fn(u32, &[u8]),
+    ) {
+        let Some(queue) = queue else { return };
+        for hash in self.led_since(u64::MAX).chain(refreshes) {
+            let waiting = lease::give_back(shared, hash, queue);
+            let message = lease::message(hash, Ended::Lost);
+            waiting.iter().for_each(|other| send(*other, &message));
+        }
+    }
+
     /// What another worker says.
     pub fn hear(&mut self, message: &[u8], now_ms: u64) {
         if let Some((hash, how)) = lease::read_message(message) {

@@ -10,7 +10,7 @@ use super::Ended;
 /// Records.
 const RECORDS: u16 = 1_024;
 /// How long a lease holds without being renewed.
-pub(super) const HOLDS_MS: u64 = 2_000;
+pub(super) const HOLDS_MS: u64 = 1_000;
 /// Workers that may wait for one lease.
 const MOST: usize = 64;
 /// Attempts to write: each that fails is somebody else's success.
@@ -192,9 +192,9 @@ mod tests {
         assert_eq!(take(&shared, A, 1, true, 0), Lease::Nobodys, "no records");
         open(&shared);
         assert_eq!(take(&shared, A, 1, true, 1_000), Lease::Mine);
-        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(3_000));
-        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(3_000));
-        assert_eq!(take(&shared, A, 3, false, 1_001), Lease::Theirs(3_000));
+        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(2_000));
+        assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(2_000));
+        assert_eq!(take(&shared, A, 3, false, 1_001), Lease::Theirs(2_000));
         assert_eq!(take(&shared, OTHER, 3, true, 1_001), Lease::Nobodys);
         assert!(give_back(&shared, A, 2).is_empty());
         assert_eq!(give_back(&shared, A, 1), vec![2]);
@@ -208,12 +208,12 @@ mod tests {
         let shared = Memory::default();
         open(&shared);
         assert_eq!(take(&shared, A, 1, true, 1_000), Lease::Mine);
-        assert_eq!(take(&shared, A, 2, true, 1_000), Lease::Theirs(3_000));
-        renew(&shared, A, 1, 2_500);
+        assert_eq!(take(&shared, A, 2, true, 1_000), Lease::Theirs(2_000));
+        renew(&shared, A, 1, 1_500);
         renew(&shared, A, 2, 9_000);
-        assert_eq!(held_until(&shared, A), Some(4_500));
-        assert_eq!(take(&shared, A, 3, true, 4_499), Lease::Theirs(4_500));
-        assert_eq!(take(&shared, A, 2, true, 4_500), Lease::Mine);
+        assert_eq!(held_until(&shared, A), Some(2_500));
+        assert_eq!(take(&shared, A, 3, true, 2_499), Lease::Theirs(2_500));
+        assert_eq!(take(&shared, A, 2, true, 2_500), Lease::Mine);
         assert!(give_back(&shared, A, 1).is_empty(), "too late");
         assert_eq!(give_back(&shared, A, 2), vec![2, 3]);
     }

@@ -101,6 +101,11 @@ impl Worker {
         }
     }
 
+    /// Hashes of what is being fetched again.
+    pub fn refreshing(&self) -> impl Iterator<Item = u128> {
+        self.refreshing.iter().copied()
+    }
+
     /// An entry is stored in L2 as well, perhaps in the place of an older one.
     pub(super) fn store(&mut self, entry: Rc<Entry>, replaces: bool) {
         self.outbox.push(Write::Store(entry, replaces));

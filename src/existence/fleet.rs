@@ -4,7 +4,7 @@
 //! their scores the time in µs, each higher than all before; one member with score `inf` tells the set from others:
 //! if that is gone so are ids, and nobody knows which. The keys of a space lie on one node of a cluster.
 
-use super::head::{Head, UNMEASURED};
+use super::head::{Head, LAST, UNMEASURED};
 use crate::l2::L2Error;
 use crate::l2::resp::{Reply, command, next_array, next_reply};
 
@@ -240,12 +240,14 @@ pub(super) fn news(mut replies: &[u8]) -> Result<News, L2Error> {
     Ok(news)
 }
 
-/// Reads a head; none if it is another version's.
+/// Reads a head; none if it is another version's, or has a number after which there is none.
 fn snapshot(head: &[u8]) -> Option<Snapshot> {
     let mut words = std::str::from_utf8(head).ok()?.split(' ');
     words.next().filter(|version| *version == "1")?;
     let mut next = || words.next()?.parse().ok();
-    Some(Snapshot { serial: next()?, complete_ms: next()?, base: next()?, incarnation: next()? })
+    let snapshot =
+        Snapshot { serial: next()?, complete_ms: next()?, base: next()?, incarnation: next()? };
+    Some(snapshot).filter(|snapshot| snapshot.serial <= LAST)
 }
 
 /// Reads what a claim says: whether we are the one, and which set of recent ids there is.
@@ -333,6 +335,9 @@ mod tests {
         assert_eq!(news(text.as_bytes()), Ok(expected));
         assert_eq!(news(b"*0\r\n$-1\r\n"), Ok(News::default()));
         assert_eq!(news(b"*0\r\n$3\r\n2 5\r\n"), Ok(News::default()));
+        // No other filter could follow that one.
+        let last = b"*0\r\n$28\r\n1 18446744073709551615 6 7 9\r\n";
+        assert_eq!(news(last), Ok(News::default()));
     }
 
     #[test]

@@ -33,6 +33,9 @@ pub(super) struct Head {
     pub(super) wanted_ms: u64,
 }
 
+/// The highest number of a filter, and the last place in the log. No process gets there; there is room behind it.
+pub(super) const LAST: u64 = u64::MAX / 2;
+
 /// Of a list that was begun while nobody knew what comes into being elsewhere.
 pub(super) const UNMEASURED: u64 = u64::MAX;
 

@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 
-use super::head::Head;
+use super::head::{Head, LAST};
 use super::names::Names;
 use crate::coherence::{ATTEMPTS, SharedData};
 
@@ -56,7 +56,7 @@ impl Recent {
         }
         while self.next < head.next {
             let base = self.next - self.next % CHUNK;
-            let end = head.next.min(base + CHUNK);
+            let end = head.next.min(base.saturating_add(CHUNK));
             let entries = self.chunk(shared, names, base).map(|(entries, _)| entries);
             let entries = entries.unwrap_or_default();
             for place in self.next..end {
@@ -65,7 +65,7 @@ impl Recent {
                     Some((hash, score)) => {
                         self.places.insert(*hash, (place, *score));
                     }
-                    None => self.lost = place + 1,
+                    None => self.lost = place.saturating_add(1),
                 }
             }
             self.next = end;
@@ -140,6 +140,9 @@ impl Recent {
     ) -> bool {
         let head = Head::get(shared, names);
         self.follow(shared, names, &head);
+        if head.next > LAST {
+            return false;
+        }
         let stays = head.from.max(head.begun);
         let is_new = |(hash, score): &&(u64, u64)| {
             let known = self.places.get(hash);
@@ -199,7 +202,7 @@ impl Recent {
     pub(super) fn lose(&self, shared: &impl SharedData, names: &Names) {
         let leap = (self.capacity / CHUNK + 2) * CHUNK;
         Head::change(shared, names, |head| {
-            head.next = head.next - head.next % CHUNK + leap;
+            head.next = (head.next - head.next % CHUNK).saturating_add(leap);
             true
         });
     }
@@ -288,6 +291,21 @@ mod tests {
         assert!(a.add(&shared, &names, &ids(7..8), false));
         b.follow(&shared, &names, &Head::get(&shared, &names));
         assert!(b.contains(7, head.next) && !b.has_lost(head.next));
+    }
+
+    #[test]
+    fn a_log_that_is_said_to_be_at_its_end_takes_nothing_and_knows_nothing() {
+        let (shared, names, mut a) = start(100);
+        for next in [u64::MAX, u64::MAX - 70] {
+            Head::change(&shared, &names, |head| {
+                head.next = next;
+                true
+            });
+            assert!(!a.add(&shared, &names, &ids(0..3), false));
+            a.lose(&shared, &names);
+            a.follow(&shared, &names, &Head::get(&shared, &names));
+            assert!(a.has_lost(0) && a.has_lost(next - 1));
+        }
     }
 
     #[test]

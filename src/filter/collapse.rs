@@ -17,7 +17,7 @@ const HELD_A_TICK: usize = 64;
 
 impl<H: Host> Module<H> {
     /// The queue by which this worker is known to the others, if there are any.
-    fn lease_queue(&self) -> Option<u32> {
+    pub(super) fn lease_queue(&self) -> Option<u32> {
         if self.worker.is_alone {
             return None;
         }

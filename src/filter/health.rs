@@ -35,7 +35,7 @@ impl<H: Host> Module<H> {
         let l1 = &self.worker.l1;
         let roots = self.roots.values_mut();
         let given_up: Vec<_> = roots.flat_map(|root| root.write_back(now_ms, heat(l1))).collect();
-        self.give_up(given_up.len());
+        self.skip_stores(given_up.len());
     }
 
     /// A call to L2 has ended that was sent then, with these answers.
@@ -101,7 +101,7 @@ impl<H: Host> Module<H> {
             answers.extend(of_root);
             given_up += dropped.len();
         }
-        self.give_up(given_up);
+        self.skip_stores(given_up);
         self.answer_all(root_id, answers, now_ms);
     }
 
@@ -113,7 +113,7 @@ impl<H: Host> Module<H> {
         Some(newest.policy.as_ref()?.l2.as_ref()?.health)
     }
 
-    fn give_up(&mut self, stores: usize) {
+    fn skip_stores(&mut self, stores: usize) {
         self.worker.counters.add(Counter::L2Store(L2Store::Skipped), stores as u64);
     }
 

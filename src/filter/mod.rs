@@ -7,6 +7,7 @@ mod coherence;
 mod collapse;
 mod existence;
 mod health;
+mod last_words;
 mod meters;
 mod module;
 mod reply;

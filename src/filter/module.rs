@@ -112,6 +112,9 @@ impl<H: Host> Module<H> {
         };
         let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
+        let (now_ms, root) = (self.host.now_ms(), self.roots.entry(root_id).or_default());
+        let left = root.leave_l2(&self.worker.generations, now_ms);
+        self.answer_all(root_id, left, now_ms);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
             self.log_error(&format!("cannot open the worker's queue: {error}"));
@@ -380,15 +383,6 @@ impl<H: Host> Module<H> {
         if let Some(meters) = &mut self.meters {
             meters.record(histogram, value);
         }
-    }
-
-    /// The requests that wait for something of this VM's.
-    pub fn paused(&self) -> impl Iterator<Item = u32> {
-        let waits = |stream: &Stream| {
-            matches!(stream, Stream::AwaitingL2(_) | Stream::Following(_) | Stream::Claiming(_))
-        };
-        let streams = self.streams.iter().filter(move |(_, (_, stream))| waits(stream));
-        streams.map(|(context, _)| *context)
     }
 
     pub(super) fn role(&self, context: u32) -> Option<Role> {

@@ -69,6 +69,19 @@ impl Root {
         Ok(())
     }
 
+    /// Leaves its L2, as it is configured anew. Returns the answers of whoever waits for it.
+    pub(super) fn leave_l2(
+        &mut self,
+        generations: &Generations,
+        now_ms: u64,
+    ) -> Vec<Answer<'static>> {
+        let mut answers = Vec::new();
+        if let Some(l2) = self.l2.take() {
+            l2.client.close(generations, now_ms, |answer| answers.push(answer));
+        }
+        answers
+    }
+
     /// Makes the process follow the table of its L2, unless it follows another one. Whether it follows
     /// this one. Only a filter that has seen a request takes it from another: a configuration may come to
     /// nothing.

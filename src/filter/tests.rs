@@ -160,6 +160,19 @@ fn clients_that_left_are_neither_answered_nor_resumed() {
 }
 
 #[test]
+fn a_configuration_that_comes_anew_leaves_nobody_waiting() {
+    let (host, mut module) = module();
+    let config = json!({"role": "cache", "l2": {"cluster": "l2"}});
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    configure(&host, &mut module, &config);
+    assert_eq!(*host.resumed.borrow(), [10], "what was still to be sent");
+    assert_eq!(request(&host, &mut module, 11, "/a/2"), Action::Pause);
+    turn(&host, &mut module);
+    configure(&host, &mut module, &config);
+    assert_eq!(*host.resumed.borrow(), [10, 11], "what was under way");
+}
+
+#[test]
 fn a_call_that_cannot_be_made_or_never_returns_frees_its_requests() {
     let (host, mut module) = module();
     host.refuse_calls.set(true);

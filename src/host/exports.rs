@@ -42,12 +42,11 @@ fn with<T>(otherwise: T, f: impl FnOnce(&mut Module<Envoy>) -> T) -> T {
     })
 }
 
-/// Calls `f` with each request that is paused, in a VM that is about to end.
-pub(super) fn each_paused(f: impl FnMut(u32)) {
+/// Gives up what waits for this VM, which is about to end.
+pub(super) fn give_up() {
     MODULE.with(|module| {
         // SAFETY: whoever changes the module at this moment never goes on.
-        let module = unsafe { &*module.as_ptr() };
-        module.paused().for_each(f);
+        unsafe { &*module.as_ptr() }.give_up();
     });
 }
 
@@ -145,7 +144,7 @@ fn trap() {
     match crate::http::fields::Fields::new(&block).get(b"x-test-trap") {
         Some(b"panic") => panic!("as asked"),
         Some(b"memory") => loop {
-            std::mem::forget(std::hint::black_box(vec![1_u8; 16 << 20]));
+            std::mem::forget(std::hint::black_box(Vec::<u8>::with_capacity(16 << 20)));
         },
         Some(_) => std::process::abort(),
         None => {}

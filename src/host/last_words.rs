@@ -1,29 +1,22 @@
-//! What a VM does before it ends by a panic or for lack of memory: it gives up the requests that are paused in it. The
-//! host would leave them so until its own time-outs, for it only fails those for which it calls.
+//! What a VM says before it ends by a panic or for lack of memory.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use super::exports::each_paused;
+use super::exports::give_up;
 use super::{Envoy, Host};
 
 thread_local! {
     static SPOKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Says why, and gives up whoever waits. It must not allocate.
+/// Says why, and gives up what waits for this VM, once.
 fn speak(why: &str) {
-    if SPOKEN.replace(true) {
-        return;
+    if !SPOKEN.replace(true) {
+        Envoy.log(log::Level::Error, why);
+        give_up();
     }
-    Envoy.log(log::Level::Error, why);
-    each_paused(|context| {
-        if Envoy.set_context(context).is_ok() {
-            // What cannot be closed is closed by the host some day.
-            let _ = Envoy.close_request();
-        }
-    });
 }
 
 /// Speaks when something panics.

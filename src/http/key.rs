@@ -149,7 +149,9 @@ fn write_authority(out: &mut Vec<u8>, head: &RequestHead<'_>) {
 
 fn without_default_port<'a>(scheme: &[u8], authority: &'a [u8]) -> &'a [u8] {
     let port: &[u8] = if scheme == b"https" { b":443" } else { b":80" };
-    authority.strip_suffix(port).unwrap_or(authority)
+    // What has it twice is no authority, and must not become one that has it once.
+    let host = authority.strip_suffix(port).filter(|host| !host.ends_with(port));
+    host.unwrap_or(authority)
 }
 
 #[cfg(test)]
@@ -217,6 +219,9 @@ mod tests {
         assert_eq!(out, b"https://a/x");
         assert_eq!(rules.normalised_authority(&head).as_deref(), Some(&b"a"[..]));
         let head = RequestHead { authority: b"a:80", ..head };
+        assert_eq!(rules.normalised_authority(&head), None);
+        // In the form that the key says it has the same key.
+        let head = RequestHead { authority: b"a:443:443", ..head };
         assert_eq!(rules.normalised_authority(&head), None);
     }
 

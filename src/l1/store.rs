@@ -287,6 +287,16 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_collide_in_one_vm_do_not_in_another() {
+        let hash =
+            |seed, n: u32| Store::<(Vec<u8>, usize)>::new(0, seed).hash(&n.to_le_bytes()) % 64;
+        let together: Vec<u32> = (0..10_000).filter(|n| hash(1, *n) == 0).collect();
+        assert!(together.len() > 100);
+        let still = together.iter().filter(|n| hash(2, **n) == hash(2, together[0])).count();
+        assert!(still < together.len() / 4, "{still} of {}", together.len());
+    }
+
+    #[test]
     fn keeps_and_replaces() {
         let mut store = Store::new(100, 1);
         store.insert(item(1, 10));

@@ -350,4 +350,18 @@ impl Client {
         });
         late.for_each(|(_, (waiting, _))| waiting.fail(L2Error::Timeout, &mut give));
     }
+
+    /// Gives up whatever is under way, or is still to be sent.
+    pub fn close(
+        mut self,
+        generations: &Generations,
+        now_ms: u64,
+        mut give: impl FnMut(Answer<'static>),
+    ) {
+        let sent = self.in_flight.drain();
+        sent.for_each(|(_, (waiting, _))| waiting.fail(L2Error::Reset, &mut give));
+        while let Some(call) = self.next_call(generations, now_ms, true) {
+            call.waiting.fail(L2Error::Reset, &mut give);
+        }
+    }
 }

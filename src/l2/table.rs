@@ -152,7 +152,7 @@ fn number(text: &[u8]) -> Option<u64> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // checked
         (n.fract() == 0.0 && (0.0..EXACT).contains(&n)).then_some(n as u64)
     };
-    text.parse().ok().or_else(double)
+    text.parse().ok().filter(|number| *number < 1 << 53).or_else(double)
 }
 
 #[cfg(test)]
@@ -210,6 +210,7 @@ mod tests {
             "*2\r\n$9\r\n999999999\r\n$1\r\n7\r\n",
             "*2\r\n$1\r\n7\r\n$3\r\n1.5\r\n",
             "*2\r\n$1\r\n7\r\n$2\r\n-1\r\n",
+            "*2\r\n$1\r\n7\r\n$16\r\n9732460000000900\r\n",
             "*2\r\n$2\r\ni0\r\n$3\r\ninf\r\n",
             "*2\r\n$1\r\n7\r\n:1\r\n",
             "*99999999\r\n",

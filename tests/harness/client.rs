@@ -56,6 +56,15 @@ impl Client {
         body: &[u8],
     ) -> Option<Response> {
         self.send(method, path, fields, body)?;
+        self.read_for(method)
+    }
+
+    /// Reads the response to a GET that was sent; none if the connection breaks, or nothing comes.
+    pub fn read(&mut self) -> Option<Response> {
+        self.read_for("GET")
+    }
+
+    fn read_for(&mut self, method: &str) -> Option<Response> {
         let response = read_response(self.stream.as_mut()?, method == "HEAD");
         let last = response.as_ref().is_none_or(|r| r.field("connection") == Some("close"));
         if last {

@@ -13,12 +13,17 @@ use super::{Client, Scene, eventually, root, target};
 /// The module, in the target folder.
 const MODULE: &str = "wasm32-wasip1/release/tiercel.wasm";
 
+/// What Envoy's log says of a trap, and the module of a panic.
+const TRAPS: [&str; 3] = ["Uncaught ", "panicked at", "wasm trap"];
+
 pub struct Envoy {
     pub port: u16,
     pub process: Process,
     pub admin: u16,
     listeners: Option<PathBuf>,
     clock: Option<PathBuf>,
+    /// How many of its VMs are to crash.
+    crashes: usize,
 }
 
 /// What to start.
@@ -28,6 +33,7 @@ pub struct Builder {
     workers: u32,
     reloadable: bool,
     own_clock: bool,
+    crashes: usize,
     module: &'static str,
 }
 
@@ -72,7 +78,15 @@ impl Envoy {
                 listener["address"] = socket.clone();
             }
         }
-        Builder { example, config, workers: 1, reloadable: false, own_clock: false, module: MODULE }
+        Builder {
+            example,
+            config,
+            workers: 1,
+            reloadable: false,
+            own_clock: false,
+            crashes: 0,
+            module: MODULE,
+        }
     }
 
     pub fn client(&self) -> Client {
@@ -101,6 +115,17 @@ impl Envoy {
         file.write_all(&seconds.to_ne_bytes()).expect("a clock that can be set");
     }
 
+    /// How often a VM was to be replaced that had crashed. Envoy finds that out at the next request.
+    fn reloads(&self) -> usize {
+        let request = |path| Client::new(self.admin).try_request("GET", path, &[], b"");
+        let stats = request(b"/stats?filter=vm_reload_(success|failure)").expect("Envoy's stats");
+        let stats = String::from_utf8(stats.body).expect("text");
+        assert!(stats.contains("vm_reload_success"), "no such counter: {stats}");
+        let values =
+            stats.lines().filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+        values.sum()
+    }
+
     /// Waits until the log has a line with `text`.
     pub fn expect_log(&self, text: &str) {
         eventually(&format!("the log to say {text:?}"), || {
@@ -124,6 +149,27 @@ impl Envoy {
         let mut listeners: Value = serde_json::from_str(&text).expect("JSON");
         renew(&mut listeners["resources"]);
         replace(path, &listeners.to_string());
+    }
+}
+
+/// A trap costs a worker all that it has, and its clients just see misses: it fails the test, as an Envoy does that
+/// ended by itself.
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        if !self.process.was_ended() {
+            assert!(self.process.runs(), "Envoy ended by itself");
+            assert!(self.crashes > 0 || self.reloads() == 0, "{} new VMs", self.reloads());
+            self.process.kill();
+        }
+        let log = self.process.log();
+        // One that is to crash may say why before.
+        let texts = if self.crashes > 0 { &TRAPS[..1] } else { &TRAPS[..] };
+        let is_trap = |line: &&str| texts.iter().any(|text| line.contains(text));
+        let traps: Vec<_> = log.lines().filter(is_trap).collect();
+        assert_eq!(traps.len(), self.crashes, "{traps:#?}");
     }
 }
 
@@ -208,8 +254,9 @@ impl Builder {
         self
     }
 
-    /// Takes the module that ends a VM by a request with a field `x-test-trap`.
-    pub fn with_trap(mut self) -> Self {
+    /// Takes the module that ends a VM by a request with a field `x-test-trap`, which the test does so often.
+    pub fn with_trap(mut self, crashes: usize) -> Self {
+        self.crashes = crashes;
         self.module = "trap/wasm32-wasip1/release/tiercel.wasm";
         self
     }
@@ -270,13 +317,14 @@ impl Builder {
             let text = fs::read_to_string(&admin_file).ok()?;
             text.rsplit(':').next()?.trim().parse().ok()
         });
-        Envoy { port: 0, process, admin, listeners, clock }
+        Envoy { port: 0, process, admin, listeners, clock, crashes: self.crashes }
     }
 
     /// Starts Envoy in the expectation that it ends for its configuration; what it said.
     pub fn refused(self, scene: &Scene) -> String {
         let mut envoy = self.launch(scene);
         eventually("Envoy to refuse its configuration", || (!envoy.process.runs()).then_some(()));
+        envoy.process.kill();
         envoy.process.log()
     }
 }

@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A running part.
 pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    was_ended: AtomicBool,
 }
 
 impl Process {
@@ -22,7 +24,7 @@ impl Process {
             .stderr(out)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start ({error}): run `make setup`"));
-        Self { name: name.into(), child, log }
+        Self { name: name.into(), child, log, was_ended: AtomicBool::new(false) }
     }
 
     /// What it printed so far.
@@ -35,6 +37,11 @@ impl Process {
         self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
+    /// Whether it runs no more because it was told to.
+    pub fn was_ended(&self) -> bool {
+        self.was_ended.load(Ordering::Relaxed)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -42,6 +49,7 @@ impl Process {
 
     /// Sends it a signal, by pid: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, signal: &str) {
+        self.was_ended.fetch_or(matches!(signal, "KILL" | "TERM"), Ordering::Relaxed);
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args([&format!("-{signal}"), &pid]).status();
         assert!(sent.is_ok_and(|s| s.success()), "cannot signal {} ({pid})", self.name);
@@ -49,6 +57,7 @@ impl Process {
 
     /// Ends it at once and waits for it.
     pub fn kill(&mut self) {
+        *self.was_ended.get_mut() = true;
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -13,7 +13,8 @@ impl Keeper {
     /// their clocks said.
     pub(super) fn serial(&mut self, last: u64, now_ms: u64) -> u64 {
         let last = self.snapshot.map_or(last, |snapshot| snapshot.serial.max(last));
-        (now_ms << 10).max(last.saturating_add(1)) + self.random.u64(..1 << 10)
+        let least = (now_ms << 10).max(last.saturating_add(1));
+        least.saturating_add(self.random.u64(..1 << 10))
     }
 
     /// Puts some pieces of a filter into the memory of the process, and makes it the one in use once all are there.

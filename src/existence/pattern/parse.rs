@@ -153,7 +153,10 @@ impl Parser<'_> {
                 let all = ranges.iter().map(|(first, last)| Set::range(*first, *last));
                 Ok(Item::Set(all.fold(Set::default(), Set::or)))
             }
-            Some(other) if other.is_ascii_punctuation() => single(other),
+            // Elsewhere these are the bounds of words.
+            Some(other) if other.is_ascii_punctuation() && !matches!(other, '<' | '>') => {
+                single(other)
+            }
             Some(other) => Err(format!("has a `\\{other}`, which is not known here")),
             None => Err("ends in a backslash".into()),
         }
