@@ -61,7 +61,10 @@ fuzz_target!(|input: &[u8]| POLICY.with(|policy| {
     let ((path, query), mut normal) = (read.path_and_query(), Vec::new());
     normalise(&mut normal, path);
     let (with, mut tags) = (Filling::of_head(&normal, query, read.fields), Tags::default());
-    rule.writes.invalidates.iter().for_each(|template| template.fill(&with, &mut tags));
+    rule.writes
+        .invalidates
+        .iter()
+        .for_each(|template| template.fill(&with, &policy.tag_key, &mut tags));
     for tag in tags.as_slice() {
         assert_ne!(generations.validity(&[*tag], epoch), Validity::Current, "{unread:?}");
     }

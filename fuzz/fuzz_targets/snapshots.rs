@@ -14,12 +14,14 @@ use std::rc::Rc;
 
 use libfuzzer_sys::fuzz_target;
 use memory::Memory;
-use tiercel::coherence::{Bump, Generations, SharedData, Tag, keeper};
+use tiercel::coherence::{Bump, Generations, Intent, Intents, SharedData, Tag, keeper};
 use tiercel::collapse::{self, Flights, Peers};
 use tiercel::config::Policy;
 use tiercel::existence::source::{Ask, Came};
 use tiercel::existence::{Count, Space};
+use tiercel::health::Health;
 use tiercel::l1::Tier;
+use tiercel::l2::L2Error;
 use tiercel_fuzz::{parts, policy};
 
 const NOW_MS: u64 = 1_783_684_800_000;
@@ -35,6 +37,8 @@ fuzz_target!(|input: &[u8]| {
     }
     generations(&shared);
     others(&shared, &policy);
+    health(&shared, &policy);
+    writes(&shared);
     if let Some(tier) = Tier::new(1 << 20, 1 << 12) {
         for hash in [0, 1, u128::MAX] {
             let get = || tier.get(&shared, hash, false, || NOW_MS);
@@ -113,7 +117,7 @@ fn generations(shared: &Spoilt<'_>) {
     let mut generations = Generations::default();
     generations.open(shared, 256, NOW_MS);
     generations.attach(shared, 7, NOW_MS);
-    let tag = Tag::named(b"a");
+    let tag = Tag::from_bits(7);
     for bump in 0..4 {
         let epoch = generations.epoch();
         let uncertain_until_ms = if bump % 2 == 0 { 0 } else { NOW_MS };
@@ -123,7 +127,7 @@ fn generations(shared: &Spoilt<'_>) {
         let told = generations.publish(shared, NOW_MS).is_some();
         let valid = generations.validity(&[tag], epoch) == tiercel::coherence::Validity::Current;
         assert!(!told || !valid, "a bump is lost");
-        let _ = keeper::take_turn(shared, NOW_MS + bump, 200, generations.epoch());
+        let _ = keeper::take_turn(shared, (1, bump > 1), NOW_MS + bump, 200, generations.epoch());
         generations.reload(shared);
     }
     generations.distrust(shared, NOW_MS);
@@ -141,4 +145,34 @@ fn others(shared: &Spoilt<'_>, policy: &Policy) {
         flights.tell(place, |_, _| told += 1);
         assert!(told < MOST);
     }
+}
+
+/// Whatever is thought of L2, what happens to it changes that within bounds.
+fn health(shared: &Spoilt<'_>, policy: &Policy) {
+    let l2 = policy.l2.as_ref().expect("an L2").health;
+    let mut health = Health::default();
+    health.attach(shared, 7);
+    let outcomes =
+        [Err(L2Error::Timeout), Err(L2Error::Refused), Ok(()), Err(L2Error::Reset), Ok(())];
+    for (outcome, now_ms) in outcomes.into_iter().cycle().zip(NOW_MS..NOW_MS + 20) {
+        let probe = health.probe(1, now_ms);
+        health.ended(shared, &l2, outcome, (now_ms - 1, now_ms));
+        health.probed(shared, &l2, probe, (outcome, now_ms % 2 == 0), now_ms);
+        health.suspect(shared, &l2, L2Error::OutOfMemory, now_ms);
+        let wait_ms = health.probe_ms(&l2, 200).expect("probes");
+        assert!(wait_ms <= l2.probe_ceiling_ms << 5);
+        assert!(health.gate(None).table || health.gate(None).refusal().is_some());
+        health.reload(shared);
+    }
+}
+
+/// Writes of others that are noted, or seem to be.
+fn writes(shared: &Spoilt<'_>) {
+    let mut intents = Intents::new(1);
+    for now_ms in [NOW_MS, NOW_MS + 300, NOW_MS + 9_000] {
+        let noted = intents.note(shared, &Intent::default(), now_ms);
+        assert!(intents.tick(shared, now_ms).len() <= MOST);
+        noted.into_iter().for_each(|id| intents.strike(shared, id));
+    }
+    intents.abandon(shared);
 }

@@ -90,7 +90,7 @@ pub fn take_turn(
     }
     let failed = known.heard_ms < known.asked_ms;
     let full = failed || now_ms.saturating_sub(known.compared_ms) >= FULL_MS;
-    let term = known.term + u64::from(!is_own);
+    let term = known.term.saturating_add(u64::from(!is_own));
     let (asked_ms, epoch) = if is_due { (now_ms, epoch) } else { (known.asked_ms, known.epoch) };
     let until_ms = now_ms + HOLDS_MS;
     let next = Record { asked_ms, epoch, holder: own, until_ms, term, ..known };

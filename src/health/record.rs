@@ -102,7 +102,7 @@ impl Record {
     /// Another state, from now on.
     pub(super) const fn enter(self, state: State, cause: Cause, now_ms: u64) -> Self {
         let reads = matches!(state, State::Normal | State::Suspect);
-        let (term, since_ms) = (self.term + 1, now_ms);
+        let (term, since_ms) = (self.term.saturating_add(1), now_ms);
         Self { state, reads, term, since_ms, cause, row: 0, ..self }
     }
 

@@ -139,7 +139,7 @@ impl Health {
             if severity == Severity::Nothing || !known.covers(sent_ms, now_ms) {
                 return None;
             }
-            let row = known.row + 1;
+            let row = known.row.saturating_add(1);
             match known.state {
                 State::Degraded => None,
                 _ if fails || row >= policy.failures => Some(degrade(known, error, now_ms)),
@@ -180,7 +180,7 @@ impl Health {
             State::Suspect | State::Recovering => Some(0),
             State::Degraded => {
                 let grown = (0..attempts.min(16)).fold(policy.probe_ms, |ms, _| ms * 3 / 2);
-                let most_ms = grown.min(policy.probe_ceiling_ms) << flaps;
+                let most_ms = grown.min(policy.probe_ceiling_ms) << flaps.min(MOST_FLAPS);
                 // The same for each look of the same attempt.
                 let chance =
                     fastrand::Rng::with_seed(self.scope ^ term << 20 ^ attempts).u64(..1_000);
@@ -330,7 +330,7 @@ fn degrade(known: Record, error: L2Error, now_ms: u64) -> Record {
             && known.since_ms.abs_diff(now_ms) < FLAP_MS;
     // What fails clearly can be told from what is well by a probe: only what cannot is worth waiting for.
     let flaps = match error.severity() {
-        Severity::Vague if was_taken_for_well => (known.flaps + 1).min(MOST_FLAPS),
+        Severity::Vague if was_taken_for_well => known.flaps.saturating_add(1).min(MOST_FLAPS),
         _ => 0,
     };
     Record { attempts: 0, flaps, ..known.enter(State::Degraded, Cause::Error(error), now_ms) }
