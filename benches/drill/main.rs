@@ -14,6 +14,7 @@ mod harness;
 
 mod coherence;
 mod crash;
+mod day;
 mod hot;
 mod ids;
 mod ids_fleet;
@@ -36,7 +37,7 @@ use report::Report;
 /// A drill under its name.
 type Drill = (&'static str, fn(&mut Report));
 
-const DRILLS: [Drill; 29] = [
+const DRILLS: [Drill; 30] = [
     ("memory", memory::run),
     ("tags_memory", shared_memory::tags),
     ("tier_memory", shared_memory::tier),
@@ -66,6 +67,7 @@ const DRILLS: [Drill; 29] = [
     ("coherence_burst", coherence::burst),
     ("coherence_chaos", coherence::chaos),
     ("crash", crash::run),
+    ("day", day::run),
 ];
 
 fn main() -> ExitCode {

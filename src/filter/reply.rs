@@ -229,7 +229,9 @@ impl Reply {
         body: &[u8],
     ) -> HostResult<Option<Stream>> {
         let block = self.passed_on(exchange, response, response);
-        host.respond(status(response), &block, body)?;
+        // What has no status of a final response is none (RFC 9110, 15).
+        let status = Some(status(response)).filter(|status| (200..=999).contains(status));
+        host.respond(status.unwrap_or(502), &block, body)?;
         Ok(retyped(response.get(b"content-type"), body))
     }
 

@@ -340,6 +340,14 @@ fn what_was_fetched_before_a_write_reaches_nobody_after_it() {
 }
 
 #[test]
+fn an_answer_that_is_none_is_not_passed_on_as_one() {
+    let (host, mut module) = detached(&json!({}));
+    assert_eq!(request(&host, &mut module, 10, "/a"), Action::Pause);
+    fetched(&host, &mut module, &[(":status", "5")], b"");
+    assert_eq!(*host.responses.borrow(), [(10, 502, Vec::new())]);
+}
+
+#[test]
 fn a_fetch_on_behalf_of_one_that_left_keeps_its_place_and_no_longer() {
     for how in 0..3 {
         let (host, mut module) = detached(&json!({"protection": {"max_fetches": 1}}));
