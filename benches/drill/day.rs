@@ -32,8 +32,8 @@ pub fn run(report: &mut Report) {
     let builder = builder.config(|config| {
         let routes = config["routes"].as_array_mut().expect("routes");
         routes.insert(0, json!({"path": "/echo/{*rest}", "ttl": "60s", "tags": ["games"]}));
-        config["l1"] = json!({"budget": "8MiB"});
-        config["shared"] = json!({"budget": "8MiB"});
+        config["l1"] = json!({"budget": "2MiB", "negative_budget": "512KiB", "max_entry": "64KiB"});
+        config["shared"] = json!({"budget": "4MiB"});
     });
     let envoy = builder.workers(WORKERS).own_clock().start(&scene);
     let (asked, failed) = (AtomicU64::new(0), AtomicU64::new(0));

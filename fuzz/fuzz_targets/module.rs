@@ -177,7 +177,8 @@ impl Scene {
         let (status, body) = rest.split_at(rest.len().min(3));
         let body = body.strip_prefix(b" ").unwrap_or(body);
         // Envoy sees to it that it is one.
-        let is_one = status.len() == 3 && status.iter().all(u8::is_ascii_digit) && status >= b"200";
+        let is_one =
+            status.len() == 3 && status.iter().all(u8::is_ascii_digit) && status >= &b"200"[..];
         let status = if is_one || status.is_empty() { status } else { b"503" };
         self.fields(
             FieldMap::Call,

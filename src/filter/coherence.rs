@@ -42,6 +42,7 @@ impl<H: Host> Module<H> {
         if let Some(root) = self.roots.get_mut(&root) {
             root.attach(&self.host, generations, &shared);
         }
+        self.health.attach(&shared, self.worker.generations.scope());
     }
 
     /// Sees what the other workers made stale, if they rang.

@@ -21,10 +21,7 @@ impl<H: Host> Module<H> {
     /// context at hand.
     pub(super) fn follow_health(&mut self, root_id: u32, now_ms: u64) {
         let shared = Shared::new(&self.host, self.bell);
-        let scope = self.worker.generations.scope();
-        if scope != 0 {
-            self.health.attach(&shared, scope);
-        }
+        self.health.attach(&shared, self.worker.generations.scope());
         self.health.reload(&shared);
         let forced = self.health_policy().map(|policy| policy.force);
         if let Some(force) = forced {
@@ -71,7 +68,8 @@ impl<H: Host> Module<H> {
         (epoch, now_ms): (u64, u64),
     ) {
         self.probed_ms = None;
-        let Some(policy) = self.health_policy() else { return };
+        // What Envoy's main thread asks says nothing.
+        let Some(policy) = self.health_policy().filter(|_| self.is_worker) else { return };
         let shared = Shared::new(&self.host, self.bell);
         // Who lost its turn meanwhile leaves it to who has it.
         if !keeper::keeps(&shared, self.nonce, probe.keeper) {
@@ -92,6 +90,7 @@ impl<H: Host> Module<H> {
     /// Does what follows from what all agree on. `root_id` must be the context at hand, and a root: who waits for
     /// what is not asked any more is answered.
     pub(super) fn obey_health(&mut self, root_id: u32, now_ms: u64) {
+        self.health.refresh(&Shared::new(&self.host, self.bell));
         let scope = self.health.scope();
         self.worker.is_degraded = !self.health.gate(None).table;
         let (mut answers, mut given_up) = (Vec::new(), 0);

@@ -51,9 +51,9 @@ pub struct Health {
 }
 
 impl Health {
-    /// Follows the L2 whose table has this scope; true if that was another one before.
+    /// Follows the L2 whose table has this scope, if there is one; true if that was another one before.
     pub fn attach(&mut self, shared: &impl SharedData, scope: u64) -> bool {
-        if self.scope == scope {
+        if self.scope == scope || scope == 0 {
             return false;
         }
         *self = Self {

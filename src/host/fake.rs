@@ -161,8 +161,12 @@ impl Host for Rc<Fake> {
 
     fn define_metric(&self, _: MetricKind, name: &str) -> HostResult<u32> {
         let mut metrics = self.metrics.borrow_mut();
-        metrics.push((name.into(), 0));
-        Ok(u32::try_from(metrics.len() - 1).unwrap())
+        let known = metrics.iter().position(|(known, _)| known == name);
+        let place = known.unwrap_or_else(|| {
+            metrics.push((name.into(), 0));
+            metrics.len() - 1
+        });
+        Ok(u32::try_from(place).unwrap())
     }
 
     fn add_metric(&self, metric: u32, by: i64) -> HostResult<()> {
