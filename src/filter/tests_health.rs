@@ -1,0 +1,131 @@
+//! What several workers of one process do about a Redis that is slow to answer, or comes back.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::Module;
+use super::tests::TABLE;
+use crate::coherence::Memory;
+use crate::health::State;
+use crate::host::fake::Fake;
+use crate::host::{Buffer, FieldMap};
+use crate::l2::resp::{Reply, next_array, next_reply};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const ROOT: u32 = 1;
+const STEP_MS: u64 = 10;
+
+/// A worker, and its calls that have no answer yet: when each was seen, and its token.
+struct Worker {
+    host: Rc<Fake>,
+    module: Module<Rc<Fake>>,
+    seen: usize,
+    pending: Vec<(u64, u32)>,
+}
+
+fn worker(shared: &Memory, seed: u64, now_ms: u64, config: &Value) -> Worker {
+    let host = Rc::new(Fake { shared: shared.clone(), ..Fake::default() });
+    host.now_ms.set(now_ms);
+    let mut module = Module::new(Rc::clone(&host), seed);
+    configure(&host, &mut module, ROOT, config);
+    module.on_create(1_000, ROOT); // it is a worker
+    Worker { host, module, seen: 0, pending: Vec::new() }
+}
+
+fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: &Value) {
+    module.on_create(root, 0);
+    let bytes = config.to_string();
+    host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+    host.context.set(root);
+    assert!(module.on_configure(root, bytes.len()), "{:?}", host.log.borrow());
+}
+
+/// What an empty Redis says.
+fn answer(mut commands: &[u8]) -> Vec<u8> {
+    let mut out = String::new();
+    while let Ok(count) = next_array(&mut commands) {
+        let parts: Vec<&[u8]> = (0..count)
+            .filter_map(|_| match next_reply(&mut commands) {
+                Ok(Reply::Bulk(part)) => Some(part),
+                _ => None,
+            })
+            .collect();
+        out.push_str(match parts.first() {
+            Some(&b"ZRANGEBYSCORE") => TABLE,
+            Some(&b"EVAL") => "*1\r\n$2\r\n99\r\n",
+            Some(&b"GET") => "$-1\r\n",
+            Some(&b"DEL") => ":1\r\n",
+            _ => "+OK\r\n",
+        });
+    }
+    out.into_bytes()
+}
+
+impl Worker {
+    /// Time passes; Redis answers after `latency_ms`, this or what it has.
+    fn step(&mut self, now_ms: u64, latency_ms: u64, error: Option<&[u8]>) {
+        self.host.now_ms.set(now_ms);
+        self.host.context.set(ROOT);
+        if now_ms % 50 == 0 {
+            self.module.on_tick(ROOT);
+        }
+        if !self.host.queue.borrow().is_empty() {
+            self.module.on_queue_ready(ROOT, 7);
+        }
+        let calls = self.host.calls.borrow().len();
+        self.pending.extend((self.seen..calls).map(|n| (now_ms, u32::try_from(n + 1).unwrap())));
+        self.seen = calls;
+        let (due, rest): (Vec<_>, Vec<_>) =
+            self.pending.drain(..).partition(|(since_ms, _)| since_ms + latency_ms <= now_ms);
+        self.pending = rest;
+        for (_, token) in due {
+            let call = self.host.calls.borrow()[token as usize - 1].clone();
+            let body = error.map_or_else(|| answer(&call), |text| text.repeat(8));
+            self.host.set_fields(FieldMap::Call, &[(":status", "200")]);
+            self.host.set_buffer(Buffer::CallBody, &body);
+            self.module.on_call_response(ROOT, token, true, body.len());
+        }
+    }
+
+    fn state(&self) -> State {
+        self.module.health.record().state
+    }
+}
+
+fn config(health: Value) -> Value {
+    json!({"role": "cache", "l2": {"cluster": "l2", "health": health}})
+}
+
+/// Lets workers run until all have this state, for at most so long. When that was.
+fn until(
+    workers: &mut [Worker],
+    state: State,
+    now_ms: &mut u64,
+    (latency_ms, error): (u64, Option<&[u8]>),
+) -> Option<u64> {
+    let begun_ms = *now_ms;
+    while *now_ms < begun_ms + 30_000 {
+        *now_ms += STEP_MS;
+        workers.iter_mut().for_each(|worker| worker.step(*now_ms, latency_ms, error));
+        if workers.iter().all(|worker| worker.state() == state) {
+            return Some(*now_ms - begun_ms);
+        }
+    }
+    None
+}
+
+/// Shows: a probe that takes longer than the keeper's lease holds (300 ms) counts for nothing if there are others: each
+/// takes the turn from the one before it, and L2 stays degraded for ever.
+#[test]
+fn a_probe_may_take_longer_than_the_lease_of_the_keeper() {
+    let shared = Memory::default();
+    let config = config(json!({"probe_timeout": "1s"}));
+    let mut now_ms = 1_000_000;
+    let mut workers = [1, 2].map(|seed| worker(&shared, seed, now_ms, &config));
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    let recovered = until(&mut workers, State::Normal, &mut now_ms, (400, None));
+    assert!(recovered.is_some(), "it answers each probe in time");
+}
