@@ -144,10 +144,13 @@ impl<H: Host> Module<H> {
         };
         // What was asked by a filter that is gone gets no answer.
         let longest_ms = 2 * u64::from(l2.background_timeout_ms) + 1_000;
+        let shared = Shared::new(&self.host, self.bell);
         if self.probed_ms.is_some_and(|ms| ms.abs_diff(now_ms) <= longest_ms) {
+            if self.is_worker {
+                keeper::renew(&shared, self.nonce, now_ms);
+            }
             return;
         }
-        let shared = Shared::new(&self.host, self.bell);
         let generations = &self.worker.generations;
         let own = (self.nonce, self.is_worker);
         let turn = keeper::take_turn(&shared, own, now_ms, every_ms, generations.epoch());
