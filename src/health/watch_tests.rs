@@ -230,3 +230,23 @@ fn a_worker_follows_one_l2_and_its_successors_know_it() {
     assert_eq!(one.record().state, State::Normal);
     assert!(shared.get(b"tiercel/health/0000000000000007").is_some());
 }
+
+/// Shows (review 2): one worker's slow answers and the keeper's prompt ones turn it to and fro at each question, for a
+/// keeper that has seen three prompt answers at some time needs but one more.
+#[test]
+fn slow_and_prompt_take_three_answers_each_time() {
+    let shared = Memory::default();
+    let (mut keeper, mut other) = (worker(&shared), worker(&shared));
+    let took = |who: &mut Health, sent_ms, now_ms| {
+        who.refresh(&shared);
+        let change = who.ended(&shared, &POLICY, Ok(()), (sent_ms, now_ms));
+        change.filter(Change::is_of_note).is_some()
+    };
+    let mut turns = 0;
+    for round in 0..20 {
+        let now_ms = 10_000 + round * 250;
+        turns += u32::from(took(&mut other, now_ms, now_ms + 60));
+        turns += u32::from(took(&mut keeper, now_ms + 100, now_ms + 101));
+    }
+    assert!(turns <= 7, "it turned {turns} times in {} ms", 20 * 250);
+}
