@@ -250,3 +250,17 @@ fn slow_and_prompt_take_three_answers_each_time() {
     }
     assert!(turns <= 7, "it turned {turns} times in {} ms", 20 * 250);
 }
+
+/// Shows (review 3): the "chance" in the time until a probe is the same in all processes of a fleet.
+#[test]
+fn processes_do_not_probe_in_step() {
+    let times: Vec<_> = (0..8)
+        .map(|n| {
+            let shared = Memory::default();
+            let mut process = worker(&shared);
+            end(&mut process, &shared, Err(L2Error::Refused), 10_000 + n * 3);
+            process.probe_ms(&POLICY, FEED_MS).unwrap()
+        })
+        .collect();
+    assert!(times.iter().any(|ms| *ms != times[0]), "{times:?}");
+}
