@@ -264,3 +264,23 @@ fn processes_do_not_probe_in_step() {
         .collect();
     assert!(times.iter().any(|ms| *ms != times[0]), "{times:?}");
 }
+
+/// Shows (review 4): while the node of the table hangs, stores that other nodes take keep all of it from ever being
+/// degraded, though no look-up is of any use: each waits out its time.
+#[test]
+fn what_other_nodes_store_does_not_say_that_the_table_is_well() {
+    use crate::l2::{Answer, verdict};
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    for n in 0..200 {
+        let now_ms = 10_000 + n * 20;
+        let lost = [Answer::Failed(1, L2Error::Timeout)];
+        one.ended(&shared, &POLICY, verdict(&lost).unwrap(), (now_ms, now_ms + 5));
+        for after_ms in 6..9 {
+            if let Some(outcome) = verdict(&[Answer::Stored, Answer::Stored]) {
+                one.ended(&shared, &POLICY, outcome, (now_ms, now_ms + after_ms));
+            }
+        }
+    }
+    assert_eq!(one.record().state, State::Degraded);
+}
