@@ -284,3 +284,18 @@ fn what_other_nodes_store_does_not_say_that_the_table_is_well() {
     }
     assert_eq!(one.record().state, State::Degraded);
 }
+
+/// Shows (review 5): what fails now and then, but not in a row, makes L2 suspect and normal again as often as the keeper
+/// can probe, each with a line in the log.
+#[test]
+fn what_fails_now_and_then_is_not_said_all_the_time() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let mut lines = 0;
+    for n in 0..100 {
+        let now_ms = 20_000 + n * 100;
+        lines += u32::from(end(&mut one, &shared, Err(L2Error::Timeout), now_ms).is_some());
+        lines += u32::from(probe(&mut one, &shared, true, now_ms + 50).is_some());
+    }
+    assert!(lines <= 20, "{lines} lines in ten seconds");
+}
