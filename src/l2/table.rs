@@ -184,6 +184,18 @@ mod tests {
         }
     }
 
+    /// Shows (review 6): a user who may touch `prefix*` alone may not write the probe's key: with such an ACL L2 is
+    /// degraded (`auth`) for ever.
+    #[test]
+    fn the_key_of_a_probe_has_the_prefix_and_the_slot_of_the_table() {
+        let mut out = Vec::new();
+        write_probe(&mut out, "t:generations:256");
+        let text = String::from_utf8(out).unwrap();
+        let key = text.lines().nth(4).unwrap();
+        assert!(key.starts_with("t:"), "{key}");
+        assert!(key.contains("{t:generations:256}"), "{key}");
+    }
+
     #[test]
     fn answers_are_read() {
         let text = "*4\r\n$1\r\n7\r\n$16\r\n1732460000000000\r\n$4\r\ni255\r\n$3\r\ninf\r\n:1\r\n";
