@@ -311,6 +311,9 @@ impl Health {
         if record.term != self.record.term {
             self.window.clear();
         }
+        if record.slow != self.record.slow {
+            (self.slow_row, self.prompt_row) = (0, 0);
+        }
         std::mem::replace(&mut self.record, record) != record
     }
 }
