@@ -143,12 +143,12 @@ impl Health {
             match known.state {
                 State::Degraded => None,
                 _ if fails || row >= policy.failures => Some(degrade(known, error, now_ms)),
-                State::Normal => {
+                State::Normal if known.since_ms.abs_diff(now_ms) >= SUSPICION_MS => {
                     let suspect = known.enter(State::Suspect, Cause::Error(error), now_ms);
                     // What was sent before belongs to the same trouble.
                     Some(Record { row, since_ms: known.since_ms, ..suspect })
                 }
-                State::Suspect | State::Recovering => Some(Record { row, ..known }),
+                State::Normal | State::Suspect | State::Recovering => Some(Record { row, ..known }),
             }
         })
     }
