@@ -78,7 +78,7 @@ const PROBE_MS: &[u8] = b"10000";
 pub(super) fn write_probe(out: &mut Vec<u8>, prefix: &str, key: &str) {
     // A user may be confined to keys with the prefix.
     let is_tagged = key.contains('{');
-    let key = if is_tagged { format!("{key}:probe") } else { format!("{prefix}probe:{{{key}}}") };
+    let key = if is_tagged { format!("{key}:probe") } else { format!("{prefix}{{{key}}}:probe") };
     resp::command(out, &[b"SET", key.as_bytes(), b"1", b"PX", PROBE_MS]);
 }
 
