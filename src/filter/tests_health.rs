@@ -21,17 +21,24 @@ const STEP_MS: u64 = 10;
 struct Worker {
     host: Rc<Fake>,
     module: Module<Rc<Fake>>,
+    roots: Vec<u32>,
     seen: usize,
     pending: Vec<(u64, u32)>,
 }
 
 fn worker(shared: &Memory, seed: u64, now_ms: u64, config: &Value) -> Worker {
+    let mut worker = vm(shared, seed, now_ms, config);
+    worker.module.on_create(1_000, ROOT);
+    worker
+}
+
+/// A VM of which nobody knows whether a worker runs it.
+fn vm(shared: &Memory, seed: u64, now_ms: u64, config: &Value) -> Worker {
     let host = Rc::new(Fake { shared: shared.clone(), ..Fake::default() });
     host.now_ms.set(now_ms);
     let mut module = Module::new(Rc::clone(&host), seed);
     configure(&host, &mut module, ROOT, config);
-    module.on_create(1_000, ROOT); // it is a worker
-    Worker { host, module, seen: 0, pending: Vec::new() }
+    Worker { host, module, roots: vec![ROOT], seen: 0, pending: Vec::new() }
 }
 
 fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: &Value) {
@@ -67,12 +74,14 @@ impl Worker {
     /// Time passes; Redis answers after `latency_ms`, this or what it has.
     fn step(&mut self, now_ms: u64, latency_ms: u64, error: Option<&[u8]>) {
         self.host.now_ms.set(now_ms);
-        self.host.context.set(ROOT);
-        if now_ms % 50 == 0 {
-            self.module.on_tick(ROOT);
-        }
-        if !self.host.queue.borrow().is_empty() {
-            self.module.on_queue_ready(ROOT, 7);
+        for root in self.roots.clone() {
+            self.host.context.set(root);
+            if now_ms % 50 == 0 {
+                self.module.on_tick(root);
+            }
+            if !self.host.queue.borrow().is_empty() {
+                self.module.on_queue_ready(root, 7);
+            }
         }
         let calls = self.host.calls.borrow().len();
         self.pending.extend((self.seen..calls).map(|n| (now_ms, u32::try_from(n + 1).unwrap())));
@@ -87,6 +96,14 @@ impl Worker {
             self.host.set_buffer(Buffer::CallBody, &body);
             self.module.on_call_response(ROOT, token, true, body.len());
         }
+    }
+
+    /// A request comes, for one of its filters.
+    fn serve(&mut self, root: u32, context: u32, method: &str, path: &str) {
+        self.host.context.set(context);
+        self.module.on_create(context, root);
+        self.host.set_fields(FieldMap::Request, &[(":method", method), (":path", path)]);
+        self.module.on_request_head(context, true);
     }
 
     fn state(&self) -> State {
@@ -128,4 +145,36 @@ fn a_probe_may_take_longer_than_the_lease_of_the_keeper() {
     assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
     let recovered = until(&mut workers, State::Normal, &mut now_ms, (400, None));
     assert!(recovered.is_some(), "it answers each probe in time");
+}
+
+/// Shows (review 8): after `force` was taken out of the configuration, a worker that has seen no request of the new one
+/// holds on to the old one, while the others probe: L2 turns to and fro until the old listener has drained (ten minutes).
+#[test]
+fn a_worker_without_requests_does_not_hold_on_to_what_was_forced() {
+    let shared = Memory::default();
+    let (forced, free) = (config(json!({"force": "degraded"})), config(json!({})));
+    let mut now_ms = 1_000_000;
+    let mut workers = [1, 2].map(|seed| worker(&shared, seed, now_ms, &forced));
+    workers.iter_mut().for_each(|worker| worker.serve(ROOT, 10, "GET", "/a"));
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, None)).is_some());
+    for worker in &mut workers {
+        configure(&worker.host, &mut worker.module, 2, &free);
+        worker.roots.push(2);
+    }
+    workers[0].serve(2, 20, "GET", "/a");
+    let lines = |workers: &[Worker]| -> usize {
+        let of = |worker: &Worker| {
+            let log = worker.host.log.borrow();
+            log.iter().filter(|line| line.contains("L2 is")).count()
+        };
+        workers.iter().map(of).sum()
+    };
+    let before = lines(&workers);
+    for _ in 0..500 {
+        now_ms += STEP_MS;
+        workers.iter_mut().for_each(|worker| worker.step(now_ms, 0, None));
+    }
+    let said = lines(&workers) - before;
+    assert!(said <= 6, "{said} changes in five seconds");
+    assert!(workers.iter().all(|worker| worker.state() == State::Normal));
 }
