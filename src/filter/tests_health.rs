@@ -178,3 +178,35 @@ fn a_worker_without_requests_does_not_hold_on_to_what_was_forced() {
     assert!(said <= 6, "{said} changes in five seconds");
     assert!(workers.iter().all(|worker| worker.state() == State::Normal));
 }
+
+/// Shows (review 9): Envoy's main thread, whose calls reach no Redis, may see to what a crashed VM left. Other processes
+/// then never hear that ids came into being: they go on to say that these are absent.
+#[test]
+fn what_a_crash_left_is_seen_to_by_who_can_tell_the_fleet() {
+    let shared = Memory::default();
+    let config = json!({"role": "cache", "l2": {"cluster": "l2"},
+        "spaces": {"thing": {"pattern": "[0-9]+", "source": {"ids": [1]}}},
+        "routes": [{"path": "/made", "methods": ["POST"],
+            "creates": [{"space": "thing", "id": "{response:/id}"}]}]});
+    let mut now_ms = 1_000_000;
+    let mut crashing = worker(&shared, 1, now_ms, &config);
+    crashing.serve(ROOT, 10, "POST", "/made");
+    drop(crashing);
+    let (mut main, mut other) =
+        (vm(&shared, 3, now_ms, &config), worker(&shared, 2, now_ms, &config));
+    for _ in 0..500 {
+        now_ms += STEP_MS;
+        // Nobody answers the main thread's calls.
+        main.step(now_ms, 1_000_000, None);
+        other.step(now_ms, 0, None);
+    }
+    let tells = |worker: &Worker| {
+        let calls = worker.host.calls.borrow();
+        // The third argument of the script that adds ids: others were lost.
+        calls.iter().any(|call| {
+            let text = String::from_utf8_lossy(call);
+            text.contains("local set = ") && text.contains("\r\n$1\r\n1\r\n$1\r\n0\r\n")
+        })
+    };
+    assert!(tells(&other), "told by the main thread: {}", tells(&main));
+}
