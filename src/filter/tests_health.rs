@@ -210,3 +210,19 @@ fn what_a_crash_left_is_seen_to_by_who_can_tell_the_fleet() {
     };
     assert!(tells(&other), "told by the main thread: {}", tells(&main));
 }
+
+/// Shows (review 10): that the calls of Envoy's main thread fail says nothing of Redis.
+#[test]
+fn the_main_thread_does_not_degrade_what_recovers() {
+    let shared = Memory::default();
+    let config = config(json!({}));
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &config)];
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    assert!(until(&mut workers, State::Recovering, &mut now_ms, (20, None)).is_some());
+    // The keeper crashes in this moment.
+    drop(workers);
+    let mut main = [vm(&shared, 2, now_ms, &config)];
+    assert_eq!(until(&mut main, State::Degraded, &mut now_ms, (0, refused)), None);
+}
