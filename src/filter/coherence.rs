@@ -134,7 +134,8 @@ impl<H: Host> Module<H> {
         let Some(policy) = self.kept_policy(root_id) else { return };
         let usual_ms = policy.coherence.feed_interval_ms;
         let Some(l2) = &policy.l2 else { return };
-        let Some(interval_ms) = self.health.probe_ms(&l2.health, usual_ms) else { return };
+        let health = self.health_policy().unwrap_or(l2.health);
+        let Some(interval_ms) = self.health.probe_ms(&health, usual_ms) else { return };
         // Who may be no worker finds out first, then leaves it to those who are, if there are any.
         let is_first = !std::mem::replace(&mut self.has_asked, true);
         let every_ms = match self.is_worker {
