@@ -71,6 +71,9 @@ impl<H: Host> Module<H> {
         (epoch, now_ms): (u64, u64),
     ) {
         self.probed_ms = None;
+        if outcome.is_err() && !self.is_worker {
+            return;
+        }
         let Some(policy) = self.health_policy() else { return };
         let shared = Shared::new(&self.host, self.bell);
         // Who lost its turn meanwhile leaves it to who has it.
