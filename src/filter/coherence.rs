@@ -92,7 +92,7 @@ impl<H: Host> Module<H> {
     /// Makes stale what writes may have changed, or may still change, whose VM is gone.
     pub(super) fn see_to_orphans(&mut self, root_id: u32, now_ms: u64) {
         let shared = Shared::new(&self.host, self.bell);
-        let orphans = self.intents.tick(&shared, now_ms);
+        let orphans = self.intents.tick(&shared, self.is_worker, now_ms);
         if orphans.is_empty() {
             return;
         }
