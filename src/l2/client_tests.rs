@@ -294,3 +294,34 @@ fn leases_that_are_dropped_are_not_counted_any_more() {
     assert!(client.store(entry(b"body")));
     assert!(client.next_call(&known(), 0, false).is_none(), "a lone store waits");
 }
+
+/// Shows (review 11): what Redis missed is looked through from the start for each that is kept, and all that finds no room
+/// is kept anew at each tick: with the default budgets and small entries a worker stands still when Redis is back.
+#[test]
+#[cfg(not(target_arch = "wasm32"))]
+fn what_was_missed_costs_little_per_entry() {
+    use std::time::Instant;
+
+    use crate::health::Gate;
+    let time = |entries: u32| {
+        let mut client = client(&json!({}));
+        client.missed = super::missed::Missed::new(64 << 20);
+        client.set_gate(Gate { writes: false, ..Gate::OPEN }, |_| {});
+        let all: Vec<_> =
+            (0..entries).map(|n| Rc::new(sample(&format!("key{n}"), b"{}"))).collect();
+        let begun = Instant::now();
+        for entry in all {
+            assert!(client.miss(entry, |_| 0).is_empty());
+        }
+        let missed = begun.elapsed();
+        client.set_gate(Gate::OPEN, |_| {});
+        client.policy.write_budget = 0;
+        let begun = Instant::now();
+        assert!(client.write_back(0, |_| 0).is_empty());
+        (missed, begun.elapsed())
+    };
+    time(100);
+    let (few, many) = (time(1_000), time(16_000));
+    println!("{few:?} {many:?}, {} bytes each", sample("key1", b"{}").len());
+    assert!(many.0 < few.0 * 64 && many.1 < few.1 * 64, "{few:?} {many:?}");
+}
