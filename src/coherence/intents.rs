@@ -194,12 +194,17 @@ mod tests {
         workers.iter_mut().for_each(|worker| worker.strike(&shared, 0));
         let [crashed, mut one, mut two] = workers;
         for now_ms in (10_050..11_500).step_by(50) {
-            assert!(one.tick(&shared, true, now_ms).is_empty() && two.tick(&shared, true, now_ms).is_empty());
+            assert!(
+                one.tick(&shared, true, now_ms).is_empty()
+                    && two.tick(&shared, true, now_ms).is_empty()
+            );
         }
         drop(crashed);
         let found: Vec<_> = (11_500..20_000)
             .step_by(50)
-            .flat_map(|now_ms| [one.tick(&shared, true, now_ms), two.tick(&shared, true, now_ms)].concat())
+            .flat_map(|now_ms| {
+                [one.tick(&shared, true, now_ms), two.tick(&shared, true, now_ms)].concat()
+            })
             .collect();
         assert_eq!(found, [intent()]);
         one.strike(&shared, ids[1]);

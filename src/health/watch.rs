@@ -182,8 +182,7 @@ impl Health {
                 let grown = (0..attempts.min(16)).fold(policy.probe_ms, |ms, _| ms * 3 / 2);
                 let most_ms = grown.min(policy.probe_ceiling_ms) << flaps.min(MOST_FLAPS);
                 // The same for each look of the same attempt, another one in each process.
-                let chance =
-                    fastrand::Rng::with_seed(since_ms << 20 ^ attempts).u64(..1_000);
+                let chance = fastrand::Rng::with_seed(since_ms << 20 ^ attempts).u64(..1_000);
                 Some(most_ms * (750 + chance / 4) / 1_000)
             }
             State::Normal => Some(usual_ms),

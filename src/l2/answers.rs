@@ -199,9 +199,7 @@ pub fn verdict(answers: &[Answer<'_>]) -> Option<Result<(), L2Error>> {
         | Answer::Errand(_, Err(error)) => Some(*error),
         _ => None,
     });
-    let is_well = |answer: &Answer<'_>| {
-        matches!(answer, Answer::Followed(..) | Answer::Errand(..))
-    };
+    let is_well = |answer: &Answer<'_>| matches!(answer, Answer::Followed(..) | Answer::Errand(..));
     if let Some(error) = error {
         return Some(Err(error));
     }
