@@ -277,3 +277,13 @@ fn what_is_stale_is_served_while_redis_fails_if_the_policy_says_so() {
     client.request("PUT", "/a", &[], b"");
     assert!(!client.get("/a").is_hit(), "what a write made stale is not served");
 }
+
+/// a Redis user who may touch keys with the prefix alone is enough.
+#[test]
+fn a_user_confined_to_the_prefix_is_enough() {
+    let (envoy, _origin, redis) = Scene::as_shipped("health-acl", echo_l2_only);
+    redis.command(&[b"ACL", b"SETUSER", b"default", b"resetkeys", b"~e2t:*"]);
+    std::thread::sleep(Duration::from_secs(1));
+    recovers(&envoy);
+    assert_eq!(transitions(&envoy, "degraded"), 0, "{}", envoy.process.log());
+}

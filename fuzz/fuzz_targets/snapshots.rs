@@ -171,8 +171,8 @@ fn writes(shared: &Spoilt<'_>) {
     let mut intents = Intents::new(1);
     for now_ms in [NOW_MS, NOW_MS + 300, NOW_MS + 9_000] {
         let noted = intents.note(shared, &Intent::default(), now_ms);
-        assert!(intents.tick(shared, now_ms).len() <= MOST);
+        assert!(intents.tick(shared, true, now_ms).len() <= MOST);
         noted.into_iter().for_each(|id| intents.strike(shared, id));
     }
-    intents.abandon(shared);
+    intents.abandon(shared, NOW_MS);
 }

@@ -13,6 +13,8 @@ const MOST: usize = 256;
 /// How often a worker says that it sees to its writes still, and for how long that is believed.
 const RENEWED_MS: u64 = 250;
 const BELIEVED_MS: u64 = 1_500;
+/// How much longer Envoy's main thread leaves that to others: what it finds it cannot tell the fleet.
+const PATIENCE_MS: u64 = 2_000;
 
 /// What a write may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -72,8 +74,8 @@ impl Intents {
         self.keep(shared, None);
     }
 
-    /// Time passes: says that this worker lives. Returns what nobody sees to any more.
-    pub fn tick(&mut self, shared: &impl SharedData, now_ms: u64) -> Vec<Intent> {
+    /// Time passes: says that this worker lives, if it is one for sure. Returns what nobody sees to any more.
+    pub fn tick(&mut self, shared: &impl SharedData, is_worker: bool, now_ms: u64) -> Vec<Intent> {
         if self.looked_ms.abs_diff(now_ms) < RENEWED_MS {
             return Vec::new();
         }
@@ -81,13 +83,14 @@ impl Intents {
         if !self.pending.is_empty() {
             self.keep(shared, Some(now_ms));
         }
-        (0..RECORDS).flat_map(|number| orphans(shared, number, now_ms)).collect()
+        let believed_ms = BELIEVED_MS + if is_worker { 0 } else { PATIENCE_MS };
+        (0..RECORDS).flat_map(|number| orphans(shared, number, (now_ms, believed_ms))).collect()
     }
 
     /// This worker ends: others see to its writes at once.
-    pub fn abandon(&self, shared: &impl SharedData) {
+    pub fn abandon(&self, shared: &impl SharedData, now_ms: u64) {
         if !self.pending.is_empty() {
-            self.keep(shared, Some(0));
+            self.keep(shared, Some(now_ms.saturating_sub(BELIEVED_MS)));
         }
     }
 
@@ -105,8 +108,12 @@ impl Intents {
 }
 
 /// Takes out of a record what nobody has spoken for lately.
-fn orphans(shared: &impl SharedData, number: u64, now_ms: u64) -> Vec<Intent> {
-    let is_orphan = |noted: &Noted| noted.said_ms.abs_diff(now_ms) >= BELIEVED_MS;
+fn orphans(
+    shared: &impl SharedData,
+    number: u64,
+    (now_ms, believed_ms): (u64, u64),
+) -> Vec<Intent> {
+    let is_orphan = |noted: &Noted| noted.said_ms.abs_diff(now_ms) >= believed_ms;
     let mut orphans = Vec::new();
     let taken = update(shared, &name(number), |bytes| {
         let all = read(bytes);
@@ -187,12 +194,17 @@ mod tests {
         workers.iter_mut().for_each(|worker| worker.strike(&shared, 0));
         let [crashed, mut one, mut two] = workers;
         for now_ms in (10_050..11_500).step_by(50) {
-            assert!(one.tick(&shared, now_ms).is_empty() && two.tick(&shared, now_ms).is_empty());
+            assert!(
+                one.tick(&shared, true, now_ms).is_empty()
+                    && two.tick(&shared, true, now_ms).is_empty()
+            );
         }
         drop(crashed);
         let found: Vec<_> = (11_500..20_000)
             .step_by(50)
-            .flat_map(|now_ms| [one.tick(&shared, now_ms), two.tick(&shared, now_ms)].concat())
+            .flat_map(|now_ms| {
+                [one.tick(&shared, true, now_ms), two.tick(&shared, true, now_ms)].concat()
+            })
             .collect();
         assert_eq!(found, [intent()]);
         one.strike(&shared, ids[1]);
@@ -207,8 +219,8 @@ mod tests {
         let shared = Memory::default();
         let (mut one, mut two) = (Intents::new(1), Intents::new(2));
         one.note(&shared, &intent(), 10_000);
-        one.abandon(&shared);
-        assert_eq!(two.tick(&shared, 10_001), [intent()]);
+        one.abandon(&shared, 10_000);
+        assert_eq!(two.tick(&shared, true, 10_001), [intent()]);
     }
 
     #[test]
@@ -216,10 +228,10 @@ mod tests {
         let shared = Memory::default();
         let (mut one, mut two) = (Intents::new(1), Intents::new(2));
         let id = one.note(&shared, &intent(), 10_000).unwrap();
-        assert_eq!(two.tick(&shared, 12_000), [intent()]);
-        assert!(one.tick(&shared, 12_001).is_empty());
+        assert_eq!(two.tick(&shared, true, 12_000), [intent()]);
+        assert!(one.tick(&shared, true, 12_001).is_empty());
         one.strike(&shared, id);
-        assert!(two.tick(&shared, 14_000).is_empty());
+        assert!(two.tick(&shared, true, 14_000).is_empty());
     }
 
     #[test]
@@ -231,6 +243,6 @@ mod tests {
         (0..1_000).for_each(|id| one.strike(&shared, id));
         assert!(one.note(&shared, &intent(), 10_000).is_some());
         shared.set(&name(3), &[255; 100], 0);
-        assert!(one.tick(&shared, 20_000).len() <= 1);
+        assert!(one.tick(&shared, true, 20_000).len() <= 1);
     }
 }

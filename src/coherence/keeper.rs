@@ -99,6 +99,16 @@ pub fn take_turn(
     (taken && is_due).then_some(Turn { reach, dirty_until: known.epoch, term })
 }
 
+/// This worker waits for an answer to what it asked: it goes on to keep, if it does still.
+pub fn renew(shared: &impl SharedData, own: u64, now_ms: u64) {
+    update(shared, NAME, |bytes| {
+        let known = Record::read(bytes);
+        let is_due = known.is_held(now_ms) && known.until_ms < now_ms + RENEWED_MS;
+        let next = Record { until_ms: now_ms + HOLDS_MS, ..known };
+        (is_due && known.holder == own).then(|| next.to_bytes())
+    });
+}
+
 /// Whether this worker keeps still, as it did in this holding.
 pub fn keeps(shared: &impl SharedData, own: u64, term: u64) -> bool {
     let record = shared.get(NAME).map(|(bytes, _)| Record::read(&bytes)).unwrap_or_default();

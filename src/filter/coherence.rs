@@ -93,7 +93,7 @@ impl<H: Host> Module<H> {
     /// Makes stale what writes may have changed, or may still change, whose VM is gone.
     pub(super) fn see_to_orphans(&mut self, root_id: u32, now_ms: u64) {
         let shared = Shared::new(&self.host, self.bell);
-        let orphans = self.intents.tick(&shared, now_ms);
+        let orphans = self.intents.tick(&shared, self.is_worker, now_ms);
         if orphans.is_empty() {
             return;
         }
@@ -135,7 +135,8 @@ impl<H: Host> Module<H> {
         let Some(policy) = self.kept_policy(root_id) else { return };
         let usual_ms = policy.coherence.feed_interval_ms;
         let Some(l2) = &policy.l2 else { return };
-        let Some(interval_ms) = self.health.probe_ms(&l2.health, usual_ms) else { return };
+        let health = self.health_policy().unwrap_or(l2.health);
+        let Some(interval_ms) = self.health.probe_ms(&health, usual_ms) else { return };
         // Who may be no worker finds out first, then leaves it to those who are, if there are any.
         let is_first = !std::mem::replace(&mut self.has_asked, true);
         let every_ms = match self.is_worker {
@@ -145,10 +146,13 @@ impl<H: Host> Module<H> {
         };
         // What was asked by a filter that is gone gets no answer.
         let longest_ms = 2 * u64::from(l2.background_timeout_ms) + 1_000;
+        let shared = Shared::new(&self.host, self.bell);
         if self.probed_ms.is_some_and(|ms| ms.abs_diff(now_ms) <= longest_ms) {
+            if self.is_worker {
+                keeper::renew(&shared, self.nonce, now_ms);
+            }
             return;
         }
-        let shared = Shared::new(&self.host, self.bell);
         let generations = &self.worker.generations;
         let own = (self.nonce, self.is_worker);
         let turn = keeper::take_turn(&shared, own, now_ms, every_ms, generations.epoch());

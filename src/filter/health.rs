@@ -68,8 +68,10 @@ impl<H: Host> Module<H> {
         (epoch, now_ms): (u64, u64),
     ) {
         self.probed_ms = None;
-        // What Envoy's main thread asks says nothing.
-        let Some(policy) = self.health_policy().filter(|_| self.is_worker) else { return };
+        if outcome.is_err() && !self.is_worker {
+            return;
+        }
+        let Some(policy) = self.health_policy() else { return };
         let shared = Shared::new(&self.host, self.bell);
         // Who lost its turn meanwhile leaves it to who has it.
         if !keeper::keeps(&shared, self.nonce, probe.keeper) {
@@ -104,11 +106,12 @@ impl<H: Host> Module<H> {
         self.answer_all(root_id, answers, now_ms);
     }
 
-    /// The settings by which L2's health is judged: those of the filter whose L2 it is.
-    fn health_policy(&self) -> Option<HealthPolicy> {
+    /// The settings by which L2's health is judged: those of the filter whose L2 it is. Of several the newest counts,
+    /// though it may have seen no request yet: all workers must judge by the same.
+    pub(super) fn health_policy(&self) -> Option<HealthPolicy> {
         let scope = self.health.scope();
-        let mut roots = self.roots.values().filter(|root| root.scope() == Some(scope));
-        let newest = roots.by_ref().max_by_key(|root| (root.serves, root.since_ms()))?;
+        let roots = self.roots.iter().filter(|(_, root)| root.scope() == Some(scope));
+        let (_, newest) = roots.max_by_key(|(id, root)| (root.since_ms(), **id))?;
         Some(newest.policy.as_ref()?.l2.as_ref()?.health)
     }
 

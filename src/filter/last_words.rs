@@ -21,7 +21,7 @@ impl<H: Host> Module<H> {
             }
         }
         let shared = Shared::new(&self.host, self.bell);
-        self.intents.abandon(&shared);
+        self.intents.abandon(&shared, self.host.now_ms());
         let (place, refreshes) = ((&shared, self.lease_queue()), self.worker.refreshing());
         self.worker.flights.abandon(place, refreshes, |other, message| {
             let _ = self.host.enqueue(other, message);

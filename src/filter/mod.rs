@@ -23,6 +23,8 @@ mod tests;
 #[cfg(test)]
 mod tests_claims;
 #[cfg(test)]
+mod tests_degraded;
+#[cfg(test)]
 mod tests_health;
 #[cfg(test)]
 mod tests_stale;

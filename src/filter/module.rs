@@ -220,6 +220,8 @@ impl<H: Host> Module<H> {
         }
         self.settle(root);
         if self.roots.len() != known {
+            // A probe may have gone with its client.
+            self.probed_ms = None;
             self.leave_spaces();
             self.set_l1_budget();
         }

@@ -1,136 +1,228 @@
-//! What a worker does about a Redis that fails, against a fake proxy.
+//! What several workers of one process do about a Redis that is slow to answer, or comes back.
 
 use std::rc::Rc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Module;
-use super::tests::{TABLE, configure, request, respond_with};
+use super::tests::TABLE;
+use crate::coherence::Memory;
+use crate::health::State;
 use crate::host::fake::Fake;
-use crate::host::{Action, Buffer, FieldMap};
+use crate::host::{Buffer, FieldMap};
+use crate::l2::resp::{Reply, next_array, next_reply};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 const ROOT: u32 = 1;
-const QUEUE: u32 = 7;
+const STEP_MS: u64 = 10;
 
-/// A VM of a process whose shared data this is, that knows the table.
-fn vm(host: &Rc<Fake>, seed: u64) -> Module<Rc<Fake>> {
-    let mut module = Module::new(Rc::clone(host), seed);
-    module.on_create(ROOT, 0);
-    let config = json!({
-        "role": "cache",
-        "l2": {"cluster": "l2", "timeout": "50ms"},
-        "shared": {"budget": "0B"},
-        "routes": [{"path": "/a/{id}", "ttl": "60s"}],
-    });
-    configure(host, &mut module, &config);
-    // A request tells that it is a worker's.
-    module.on_create(2, ROOT);
-    module
+/// A worker, and its calls that have no answer yet: when each was seen, and its token.
+struct Worker {
+    host: Rc<Fake>,
+    module: Module<Rc<Fake>>,
+    roots: Vec<u32>,
+    seen: usize,
+    pending: Vec<(u64, u32)>,
 }
 
-fn host() -> Rc<Fake> {
-    let host = Rc::new(Fake::default());
-    host.now_ms.set(1_000_000);
-    host
+fn worker(shared: &Memory, seed: u64, now_ms: u64, config: &Value) -> Worker {
+    let mut worker = vm(shared, seed, now_ms, config);
+    worker.module.on_create(1_000, ROOT);
+    worker
 }
 
-fn pass(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, ms: u64) {
-    host.now_ms.set(host.now_ms.get() + ms);
-    host.context.set(ROOT);
-    module.on_tick(ROOT);
+/// A VM of which nobody knows whether a worker runs it.
+fn vm(shared: &Memory, seed: u64, now_ms: u64, config: &Value) -> Worker {
+    let host = Rc::new(Fake { shared: shared.clone(), ..Fake::default() });
+    host.now_ms.set(now_ms);
+    let mut module = Module::new(Rc::clone(&host), seed);
+    configure(&host, &mut module, ROOT, config);
+    Worker { host, module, roots: vec![ROOT], seen: 0, pending: Vec::new() }
 }
 
-fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
-    host.context.set(ROOT);
-    module.on_queue_ready(ROOT, QUEUE);
+fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: &Value) {
+    module.on_create(root, 0);
+    let bytes = config.to_string();
+    host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+    host.context.set(root);
+    assert!(module.on_configure(root, bytes.len()), "{:?}", host.log.borrow());
 }
 
-/// Redis answers the last call: a probe's write, then the table.
-fn probe_is_well(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
-    let bumps = host.calls.borrow().last().unwrap().windows(4).any(|word| word == b"EVAL");
-    let bumped = if bumps { "*1\r\n$16\r\n1732460000000000\r\n" } else { "" };
-    answer(host, module, format!("{bumped}+OK\r\n{TABLE}+OK\r\n").as_bytes());
-}
-
-/// The last call is answered.
-fn answer(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, body: &[u8]) {
-    let token = u32::try_from(host.calls.borrow().len()).unwrap();
-    host.context.set(ROOT);
-    host.set_fields(FieldMap::Call, &[(":status", "200")]);
-    host.set_buffer(Buffer::CallBody, body);
-    module.on_call_response(ROOT, token, true, body.len());
-}
-
-#[test]
-fn who_waits_is_let_go_when_another_worker_finds_redis_gone() {
-    let host = host();
-    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
-    pass(&host, &mut one, 50);
-    probe_is_well(&host, &mut one);
-    // One request is on its way to Redis, one is queued.
-    assert_eq!(request(&host, &mut two, 10, "/a/1"), Action::Pause);
-    turn(&host, &mut two);
-    assert_eq!(request(&host, &mut two, 11, "/a/2"), Action::Pause);
-    pass(&host, &mut one, 250);
-    answer(&host, &mut one, b"-upstream failure\r\n-upstream failure\r\n");
-    assert!(host.log.borrow().iter().any(|line| line.contains("L2 is degraded: refused")));
-    turn(&host, &mut two);
-    let mut resumed = host.resumed.borrow().clone();
-    resumed.sort_unstable();
-    assert_eq!(resumed, [10, 11]);
-    // Nobody asks from now on.
-    let calls = host.calls.borrow().len();
-    assert_eq!(request(&host, &mut two, 12, "/a/3"), Action::Continue);
-    turn(&host, &mut two);
-    assert_eq!(host.calls.borrow().len(), calls);
-}
-
-#[test]
-fn what_was_written_meanwhile_is_told_before_anything_is_read() {
-    let host = host();
-    let mut module = vm(&host, 1);
-    pass(&host, &mut module, 50);
-    probe_is_well(&host, &mut module);
-    pass(&host, &mut module, 250);
-    answer(&host, &mut module, b"-LOADING wait\r\n-LOADING wait\r\n");
-    host.context.set(20);
-    module.on_create(20, ROOT);
-    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
-    let calls = host.calls.borrow().len();
-    assert_eq!(module.on_request_head(20, true), Action::Continue);
-    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
-    turn(&host, &mut module);
-    assert_eq!(host.calls.borrow().len(), calls, "Redis is left alone");
-    pass(&host, &mut module, 300);
-    probe_is_well(&host, &mut module);
-    let states = || {
-        let log = host.log.borrow();
-        log.iter().filter(|line| line.contains("tiercel: L2 is")).count()
-    };
-    assert_eq!(states(), 2, "recovering");
-    let replay = host.calls.borrow().last().unwrap().clone();
-    assert!(replay.windows(4).any(|word| word == b"EVAL"), "what the write made stale");
-    assert_eq!(request(&host, &mut module, 30, "/a/9"), Action::Continue);
-    probe_is_well(&host, &mut module);
-    assert_eq!(states(), 3, "read again");
-    assert_eq!(request(&host, &mut module, 31, "/a/8"), Action::Pause);
-    probe_is_well(&host, &mut module);
-    assert_eq!(states(), 4, "normal");
-}
-
-#[test]
-fn a_probe_that_is_lost_with_its_filter_is_not_waited_for() {
-    let host = host();
-    let mut module = vm(&host, 1);
-    pass(&host, &mut module, 50);
-    let calls = host.calls.borrow().len();
-    pass(&host, &mut module, 300);
-    assert_eq!(host.calls.borrow().len(), calls, "one at a time");
-    // Envoy never answers it.
-    for _ in 0..40 {
-        pass(&host, &mut module, 50);
+/// What an empty Redis says.
+fn answer(mut commands: &[u8]) -> Vec<u8> {
+    let mut out = String::new();
+    while let Ok(count) = next_array(&mut commands) {
+        let parts: Vec<&[u8]> = (0..count)
+            .filter_map(|_| match next_reply(&mut commands) {
+                Ok(Reply::Bulk(part)) => Some(part),
+                _ => None,
+            })
+            .collect();
+        out.push_str(match parts.first() {
+            Some(&b"ZRANGEBYSCORE") => TABLE,
+            Some(&b"EVAL") => "*1\r\n$2\r\n99\r\n",
+            Some(&b"GET") => "$-1\r\n",
+            Some(&b"DEL") => ":1\r\n",
+            _ => "+OK\r\n",
+        });
     }
-    assert!(host.calls.borrow().len() > calls);
+    out.into_bytes()
+}
+
+impl Worker {
+    /// Time passes; Redis answers after `latency_ms`, this or what it has.
+    fn step(&mut self, now_ms: u64, latency_ms: u64, error: Option<&[u8]>) {
+        self.host.now_ms.set(now_ms);
+        for root in self.roots.clone() {
+            self.host.context.set(root);
+            if now_ms.is_multiple_of(50) {
+                self.module.on_tick(root);
+            }
+            if !self.host.queue.borrow().is_empty() {
+                self.module.on_queue_ready(root, 7);
+            }
+        }
+        let calls = self.host.calls.borrow().len();
+        self.pending.extend((self.seen..calls).map(|n| (now_ms, u32::try_from(n + 1).unwrap())));
+        self.seen = calls;
+        let (due, rest): (Vec<_>, Vec<_>) =
+            self.pending.drain(..).partition(|(since_ms, _)| since_ms + latency_ms <= now_ms);
+        self.pending = rest;
+        for (_, token) in due {
+            let call = self.host.calls.borrow()[token as usize - 1].clone();
+            let body = error.map_or_else(|| answer(&call), |text| text.repeat(8));
+            self.host.set_fields(FieldMap::Call, &[(":status", "200")]);
+            self.host.set_buffer(Buffer::CallBody, &body);
+            self.module.on_call_response(ROOT, token, true, body.len());
+        }
+    }
+
+    /// A request comes, for one of its filters.
+    fn serve(&mut self, root: u32, context: u32, method: &str, path: &str) {
+        self.host.context.set(context);
+        self.module.on_create(context, root);
+        self.host.set_fields(FieldMap::Request, &[(":method", method), (":path", path)]);
+        self.module.on_request_head(context, true);
+    }
+
+    fn state(&self) -> State {
+        self.module.health.record().state
+    }
+}
+
+fn config(health: &Value) -> Value {
+    json!({"role": "cache", "l2": {"cluster": "l2", "health": health}})
+}
+
+/// Lets workers run until all have this state, for at most so long. When that was.
+fn until(
+    workers: &mut [Worker],
+    state: State,
+    now_ms: &mut u64,
+    (latency_ms, error): (u64, Option<&[u8]>),
+) -> Option<u64> {
+    let begun_ms = *now_ms;
+    while *now_ms < begun_ms + 30_000 {
+        *now_ms += STEP_MS;
+        workers.iter_mut().for_each(|worker| worker.step(*now_ms, latency_ms, error));
+        if workers.iter().all(|worker| worker.state() == state) {
+            return Some(*now_ms - begun_ms);
+        }
+    }
+    None
+}
+
+/// Shows: a probe that takes longer than the keeper's lease holds (300 ms) counts for nothing if there are others: each
+/// takes the turn from the one before it, and L2 stays degraded for ever.
+#[test]
+fn a_probe_may_take_longer_than_the_lease_of_the_keeper() {
+    let shared = Memory::default();
+    let config = config(&json!({"probe_timeout": "1s"}));
+    let mut now_ms = 1_000_000;
+    let mut workers = [1, 2].map(|seed| worker(&shared, seed, now_ms, &config));
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    let recovered = until(&mut workers, State::Normal, &mut now_ms, (400, None));
+    assert!(recovered.is_some(), "it answers each probe in time");
+}
+
+/// after `force` was taken out of the configuration, a worker that has seen no request of the new one
+/// holds on to the old one, while the others probe: L2 turns to and fro until the old listener has drained (ten minutes).
+#[test]
+fn a_worker_without_requests_does_not_hold_on_to_what_was_forced() {
+    let shared = Memory::default();
+    let (forced, free) = (config(&json!({"force": "degraded"})), config(&json!({})));
+    let mut now_ms = 1_000_000;
+    let mut workers = [1, 2].map(|seed| worker(&shared, seed, now_ms, &forced));
+    workers.iter_mut().for_each(|worker| worker.serve(ROOT, 10, "GET", "/a"));
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, None)).is_some());
+    for worker in &mut workers {
+        configure(&worker.host, &mut worker.module, 2, &free);
+        worker.roots.push(2);
+    }
+    workers[0].serve(2, 20, "GET", "/a");
+    let lines = |workers: &[Worker]| -> usize {
+        let of = |worker: &Worker| {
+            let log = worker.host.log.borrow();
+            log.iter().filter(|line| line.contains("L2 is")).count()
+        };
+        workers.iter().map(of).sum()
+    };
+    let before = lines(&workers);
+    for _ in 0..500 {
+        now_ms += STEP_MS;
+        workers.iter_mut().for_each(|worker| worker.step(now_ms, 0, None));
+    }
+    let said = lines(&workers) - before;
+    assert!(said <= 6, "{said} changes in five seconds");
+    assert!(workers.iter().all(|worker| worker.state() == State::Normal));
+}
+
+/// Envoy's main thread, whose calls reach no Redis, may see to what a crashed VM left. Other processes
+/// then never hear that ids came into being: they go on to say that these are absent.
+#[test]
+fn what_a_crash_left_is_seen_to_by_who_can_tell_the_fleet() {
+    let shared = Memory::default();
+    let config = json!({"role": "cache", "l2": {"cluster": "l2"},
+        "spaces": {"thing": {"pattern": "[0-9]+", "source": {"ids": [1]}}},
+        "routes": [{"path": "/made", "methods": ["POST"],
+            "creates": [{"space": "thing", "id": "{response:/id}"}]}]});
+    let mut now_ms = 1_000_000;
+    let mut crashing = worker(&shared, 1, now_ms, &config);
+    crashing.serve(ROOT, 10, "POST", "/made");
+    drop(crashing);
+    let (mut main, mut other) =
+        (vm(&shared, 3, now_ms, &config), worker(&shared, 2, now_ms, &config));
+    for _ in 0..500 {
+        now_ms += STEP_MS;
+        // Nobody answers the main thread's calls.
+        main.step(now_ms, 1_000_000, None);
+        other.step(now_ms, 0, None);
+    }
+    let tells = |worker: &Worker| {
+        let calls = worker.host.calls.borrow();
+        // The third argument of the script that adds ids: others were lost.
+        calls.iter().any(|call| {
+            let text = String::from_utf8_lossy(call);
+            text.contains("local set = ") && text.contains("\r\n$1\r\n1\r\n$1\r\n0\r\n")
+        })
+    };
+    assert!(tells(&other), "told by the main thread: {}", tells(&main));
+}
+
+/// that the calls of Envoy's main thread fail says nothing of Redis.
+#[test]
+fn the_main_thread_does_not_degrade_what_recovers() {
+    let shared = Memory::default();
+    let config = config(&json!({}));
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &config)];
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    assert!(until(&mut workers, State::Recovering, &mut now_ms, (20, None)).is_some());
+    // The keeper crashes in this moment.
+    drop(workers);
+    let mut main = [vm(&shared, 2, now_ms, &config)];
+    assert_eq!(until(&mut main, State::Degraded, &mut now_ms, (0, refused)), None);
 }

@@ -143,12 +143,12 @@ impl Health {
             match known.state {
                 State::Degraded => None,
                 _ if fails || row >= policy.failures => Some(degrade(known, error, now_ms)),
-                State::Normal => {
+                State::Normal if known.since_ms.abs_diff(now_ms) >= SUSPICION_MS => {
                     let suspect = known.enter(State::Suspect, Cause::Error(error), now_ms);
                     // What was sent before belongs to the same trouble.
                     Some(Record { row, since_ms: known.since_ms, ..suspect })
                 }
-                State::Suspect | State::Recovering => Some(Record { row, ..known }),
+                State::Normal | State::Suspect | State::Recovering => Some(Record { row, ..known }),
             }
         })
     }
@@ -175,15 +175,14 @@ impl Health {
         if policy.force == Some(Force::Degraded) {
             return None;
         }
-        let Record { attempts, flaps, term, .. } = self.record;
+        let Record { attempts, flaps, since_ms, .. } = self.record;
         match self.record.state {
             State::Suspect | State::Recovering => Some(0),
             State::Degraded => {
                 let grown = (0..attempts.min(16)).fold(policy.probe_ms, |ms, _| ms * 3 / 2);
                 let most_ms = grown.min(policy.probe_ceiling_ms) << flaps.min(MOST_FLAPS);
-                // The same for each look of the same attempt.
-                let chance =
-                    fastrand::Rng::with_seed(self.scope ^ term << 20 ^ attempts).u64(..1_000);
+                // The same for each look of the same attempt, another one in each process.
+                let chance = fastrand::Rng::with_seed(since_ms << 20 ^ attempts).u64(..1_000);
                 Some(most_ms * (750 + chance / 4) / 1_000)
             }
             State::Normal => Some(usual_ms),
@@ -310,6 +309,9 @@ impl Health {
     fn take(&mut self, record: Record) -> bool {
         if record.term != self.record.term {
             self.window.clear();
+        }
+        if record.slow != self.record.slow {
+            (self.slow_row, self.prompt_row) = (0, 0);
         }
         std::mem::replace(&mut self.record, record) != record
     }

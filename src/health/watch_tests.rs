@@ -230,3 +230,74 @@ fn a_worker_follows_one_l2_and_its_successors_know_it() {
     assert_eq!(one.record().state, State::Normal);
     assert!(shared.get(b"tiercel/health/0000000000000007").is_some());
 }
+
+/// one worker's slow answers and the keeper's prompt ones turn it to and fro at each question, for a
+/// keeper that has seen three prompt answers at some time needs but one more.
+#[test]
+fn slow_and_prompt_take_three_answers_each_time() {
+    let shared = Memory::default();
+    let (mut keeper, mut other) = (worker(&shared), worker(&shared));
+    let took = |who: &mut Health, sent_ms, now_ms| {
+        who.refresh(&shared);
+        let change = who.ended(&shared, &POLICY, Ok(()), (sent_ms, now_ms));
+        change.as_ref().is_some_and(Change::is_of_note)
+    };
+    let mut turns = 0;
+    for round in 0..20 {
+        let now_ms = 10_000 + round * 250;
+        turns += u32::from(took(&mut other, now_ms, now_ms + 60));
+        turns += u32::from(took(&mut keeper, now_ms + 100, now_ms + 101));
+    }
+    assert!(turns <= 10, "it turned {turns} times in {} ms", 20 * 250);
+}
+
+/// the "chance" in the time until a probe is the same in all processes of a fleet.
+#[test]
+fn processes_do_not_probe_in_step() {
+    let times: Vec<_> = (0..8)
+        .map(|n| {
+            let shared = Memory::default();
+            let mut process = worker(&shared);
+            end(&mut process, &shared, Err(L2Error::Refused), 10_000 + n * 3);
+            process.probe_ms(&POLICY, FEED_MS).unwrap()
+        })
+        .collect();
+    assert!(times.iter().any(|ms| *ms != times[0]), "{times:?}");
+}
+
+/// while the node of the table hangs, stores that other nodes take keep all of it from ever being
+/// degraded, though no look-up is of any use: each waits out its time.
+#[test]
+fn what_other_nodes_store_does_not_say_that_the_table_is_well() {
+    use crate::l2::{Answer, verdict};
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    for n in 0..200 {
+        let now_ms = 10_000 + n * 20;
+        let lost = [Answer::Failed(1, L2Error::Timeout)];
+        one.ended(&shared, &POLICY, verdict(&lost).unwrap(), (now_ms, now_ms + 5));
+        for after_ms in 6..9 {
+            if let Some(outcome) = verdict(&[Answer::Stored, Answer::Stored]) {
+                one.ended(&shared, &POLICY, outcome, (now_ms, now_ms + after_ms));
+            }
+        }
+    }
+    assert_eq!(one.record().state, State::Degraded);
+}
+
+/// what fails now and then, but not in a row, makes L2 suspect and normal again as often as the keeper
+/// can probe, each with a line in the log.
+#[test]
+fn what_fails_now_and_then_is_not_said_all_the_time() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    let mut lines = 0;
+    for n in 0..100 {
+        let now_ms = 20_000 + n * 100;
+        lines += u32::from(end(&mut one, &shared, Err(L2Error::Timeout), now_ms).is_some());
+        // Not often enough for `failure_rate`.
+        (0..3).for_each(|_| assert_eq!(end(&mut one, &shared, Ok(()), now_ms + 50), None));
+        lines += u32::from(probe(&mut one, &shared, true, now_ms + 50).is_some());
+    }
+    assert!(lines <= 20, "{lines} lines in ten seconds");
+}

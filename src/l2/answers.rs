@@ -199,12 +199,7 @@ pub fn verdict(answers: &[Answer<'_>]) -> Option<Result<(), L2Error>> {
         | Answer::Errand(_, Err(error)) => Some(*error),
         _ => None,
     });
-    let is_well = |answer: &Answer<'_>| {
-        matches!(
-            answer,
-            Answer::Followed(..) | Answer::Stored | Answer::Deleted | Answer::Errand(..)
-        )
-    };
+    let is_well = |answer: &Answer<'_>| matches!(answer, Answer::Followed(..) | Answer::Errand(..));
     if let Some(error) = error {
         return Some(Err(error));
     }
@@ -288,7 +283,7 @@ mod tests {
             // A node of a cluster is gone, or full, but not that of the table.
             (vec![followed(), Answer::Failed(1, gone), Answer::Absent(2)], Some(Ok(()))),
             (vec![Answer::NotStored(gone), Answer::NotStored(full)], None),
-            (vec![Answer::NotStored(full), Answer::Stored], Some(Ok(()))),
+            (vec![Answer::NotStored(full), Answer::Stored, Answer::Deleted], None),
             (vec![Answer::NotFollowed(gone), Answer::Absent(1)], Some(Err(gone))),
             (vec![Answer::NotBumped(3, full), followed()], Some(Err(full))),
             // Nothing came back.

@@ -51,7 +51,7 @@ impl Client {
             write_bump(&mut body, &self.table, replace.unwrap_or(0), &asked, &cells);
         }
         if probe.is_some() {
-            write_probe(&mut body, &self.table);
+            write_probe(&mut body, &self.policy.key_prefix, &self.table);
         }
         write_follow(&mut body, &self.table, &asked);
         end(body, Waiting::Table(bumps.then_some(cells), probe, asked))

@@ -279,3 +279,18 @@ fn claims_are_answered_once_whatever_comes_back() {
         }
     }
 }
+
+/// who misses the moment at which Redis is not asked at all (a worker that stood still, a filter that
+/// was just configured) counts leases for ever that are not there any more: no store waits for company from then on.
+#[test]
+fn leases_that_are_dropped_are_not_counted_any_more() {
+    use crate::health::Gate;
+    let mut client = client(&json!({}));
+    client.give_back((7, 8), false);
+    let recovering = Gate { table: true, reads: true, writes: false };
+    client.set_gate(recovering, |_| {});
+    assert!(client.miss_writes(|_| 0).is_empty());
+    client.set_gate(Gate::OPEN, |_| {});
+    assert!(client.store(entry(b"body")));
+    assert!(client.next_call(&known(), 0, false).is_none(), "a lone store waits");
+}

@@ -50,7 +50,7 @@ impl Client {
 
     /// Stores that wait are missed, as later ones are, until Redis takes writes again. Returns what is given up.
     pub fn miss_writes(&mut self, heat: impl Fn(&Entry) -> u8) -> Vec<Rc<Entry>> {
-        self.store_bytes = 0;
+        (self.store_bytes, self.leases) = (0, 0);
         let writes = std::mem::take(&mut self.writes);
         let stores = writes.into_iter().filter_map(|write| match write {
             Write::Store(entry) => Some(entry),

@@ -3,6 +3,8 @@
 
 use std::rc::Rc;
 
+use hashbrown::HashMap;
+
 use crate::entry::Entry;
 
 /// Among so many, drawn by lot, the coldest gives way.
@@ -12,6 +14,8 @@ const DRAWN: usize = 8;
 #[derive(Debug)]
 pub(super) struct Missed {
     entries: Vec<Rc<Entry>>,
+    /// Where each is, by the hash of its key.
+    places: HashMap<u128, usize>,
     bytes: usize,
     budget: usize,
     random: fastrand::Rng,
@@ -19,7 +23,8 @@ pub(super) struct Missed {
 
 impl Missed {
     pub(super) fn new(budget: usize) -> Self {
-        Self { entries: Vec::new(), bytes: 0, budget, random: fastrand::Rng::with_seed(0) }
+        let (entries, places) = (Vec::new(), HashMap::new());
+        Self { entries, places, bytes: 0, budget, random: fastrand::Rng::with_seed(0) }
     }
 
     /// Keeps an entry, unless what would have to give way for it is hotter. Returns what is not kept.
@@ -38,19 +43,21 @@ impl Missed {
             }
         }
         self.bytes += entry.len();
+        self.places.insert(entry.key().hash(), self.entries.len());
         self.entries.push(entry);
         dropped
     }
 
     /// Takes out what is kept under a hash.
     pub(super) fn take(&mut self, hash: u128) -> Option<Rc<Entry>> {
-        let place = self.entries.iter().position(|entry| entry.key().hash() == hash)?;
+        let place = *self.places.get(&hash)?;
         Some(self.remove(place))
     }
 
     /// Takes everything out, the hottest first.
     pub(super) fn take_all(&mut self, heat: impl Fn(&Entry) -> u8) -> Vec<Rc<Entry>> {
         self.bytes = 0;
+        self.places.clear();
         let mut all = std::mem::take(&mut self.entries);
         all.sort_by_cached_key(|entry| u8::MAX - heat(entry));
         all
@@ -69,6 +76,10 @@ impl Missed {
 
     fn remove(&mut self, place: usize) -> Rc<Entry> {
         let entry = self.entries.swap_remove(place);
+        self.places.remove(&entry.key().hash());
+        if let Some(moved) = self.entries.get(place) {
+            self.places.insert(moved.key().hash(), place);
+        }
         self.bytes -= entry.len();
         entry
     }
@@ -101,6 +112,8 @@ mod tests {
         for number in (0..200).rev().chain(0..200) {
             dropped += missed.keep(entry(number), heat).len();
             assert!(missed.bytes <= missed.budget && missed.bytes == missed.entries.len() * len);
+            assert_eq!(missed.places.len(), missed.entries.len());
+            assert!(missed.places.iter().all(|(hash, n)| missed.entries[*n].key().hash() == *hash));
         }
         let kept: Vec<u8> = missed.take_all(heat).iter().map(|entry| heat(entry)).collect();
         assert!(kept.is_sorted_by(|a, b| a > b) && kept.len() == 10);

@@ -75,8 +75,10 @@ pub(super) fn write_follow(out: &mut Vec<u8>, key: &str, asked: &Asked) {
 const PROBE_MS: &[u8] = b"10000";
 
 /// Writes the command that shows whether Redis takes writes, on the node that has the table.
-pub(super) fn write_probe(out: &mut Vec<u8>, key: &str) {
-    let key = if key.contains('{') { format!("{key}:probe") } else { format!("{{{key}}}:probe") };
+pub(super) fn write_probe(out: &mut Vec<u8>, prefix: &str, key: &str) {
+    // A user may be confined to keys with the prefix.
+    let is_tagged = key.contains('{');
+    let key = if is_tagged { format!("{key}:probe") } else { format!("{prefix}{{{key}}}:probe") };
     resp::command(out, &[b"SET", key.as_bytes(), b"1", b"PX", PROBE_MS]);
 }
 
@@ -182,6 +184,18 @@ mod tests {
             );
             assert_eq!(String::from_utf8(out).unwrap(), command);
         }
+    }
+
+    /// a user who may touch `prefix*` alone may not write the probe's key: with such an ACL L2 is
+    /// degraded (`auth`) for ever.
+    #[test]
+    fn the_key_of_a_probe_has_the_prefix_and_the_slot_of_the_table() {
+        let mut out = Vec::new();
+        write_probe(&mut out, "t:", "t:generations:256");
+        let text = String::from_utf8(out).unwrap();
+        let key = text.lines().nth(4).unwrap();
+        assert!(key.starts_with("t:"), "{key}");
+        assert!(key.contains("{t:generations:256}"), "{key}");
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! What a worker does about a Redis that fails, against a fake proxy.
+
+use std::rc::Rc;
+
+use serde_json::json;
+
+use super::Module;
+use super::tests::{TABLE, configure, request, respond_with};
+use crate::host::fake::Fake;
+use crate::host::{Action, Buffer, FieldMap};
+#[cfg(target_arch = "wasm32")]
+use wasm_bindgen_test::wasm_bindgen_test as test;
+
+const ROOT: u32 = 1;
+const QUEUE: u32 = 7;
+
+/// A VM of a process whose shared data this is, that knows the table.
+fn vm(host: &Rc<Fake>, seed: u64) -> Module<Rc<Fake>> {
+    let mut module = Module::new(Rc::clone(host), seed);
+    module.on_create(ROOT, 0);
+    let config = json!({
+        "role": "cache",
+        "l2": {"cluster": "l2", "timeout": "50ms"},
+        "shared": {"budget": "0B"},
+        "routes": [{"path": "/a/{id}", "ttl": "60s"}],
+    });
+    configure(host, &mut module, &config);
+    // A request tells that it is a worker's.
+    module.on_create(2, ROOT);
+    module
+}
+
+fn host() -> Rc<Fake> {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    host
+}
+
+fn pass(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, ms: u64) {
+    host.now_ms.set(host.now_ms.get() + ms);
+    host.context.set(ROOT);
+    module.on_tick(ROOT);
+}
+
+fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
+    host.context.set(ROOT);
+    module.on_queue_ready(ROOT, QUEUE);
+}
+
+/// Redis answers the last call: a probe's write, then the table.
+fn probe_is_well(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
+    let bumps = host.calls.borrow().last().unwrap().windows(4).any(|word| word == b"EVAL");
+    let bumped = if bumps { "*1\r\n$16\r\n1732460000000000\r\n" } else { "" };
+    answer(host, module, format!("{bumped}+OK\r\n{TABLE}+OK\r\n").as_bytes());
+}
+
+/// The last call is answered.
+fn answer(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, body: &[u8]) {
+    let token = u32::try_from(host.calls.borrow().len()).unwrap();
+    host.context.set(ROOT);
+    host.set_fields(FieldMap::Call, &[(":status", "200")]);
+    host.set_buffer(Buffer::CallBody, body);
+    module.on_call_response(ROOT, token, true, body.len());
+}
+
+#[test]
+fn who_waits_is_let_go_when_another_worker_finds_redis_gone() {
+    let host = host();
+    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
+    pass(&host, &mut one, 50);
+    probe_is_well(&host, &mut one);
+    // One request is on its way to Redis, one is queued.
+    assert_eq!(request(&host, &mut two, 10, "/a/1"), Action::Pause);
+    turn(&host, &mut two);
+    assert_eq!(request(&host, &mut two, 11, "/a/2"), Action::Pause);
+    pass(&host, &mut one, 250);
+    answer(&host, &mut one, b"-upstream failure\r\n-upstream failure\r\n");
+    assert!(host.log.borrow().iter().any(|line| line.contains("L2 is degraded: refused")));
+    turn(&host, &mut two);
+    let mut resumed = host.resumed.borrow().clone();
+    resumed.sort_unstable();
+    assert_eq!(resumed, [10, 11]);
+    // Nobody asks from now on.
+    let calls = host.calls.borrow().len();
+    assert_eq!(request(&host, &mut two, 12, "/a/3"), Action::Continue);
+    turn(&host, &mut two);
+    assert_eq!(host.calls.borrow().len(), calls);
+}
+
+#[test]
+fn what_was_written_meanwhile_is_told_before_anything_is_read() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    probe_is_well(&host, &mut module);
+    pass(&host, &mut module, 250);
+    answer(&host, &mut module, b"-LOADING wait\r\n-LOADING wait\r\n");
+    host.context.set(20);
+    module.on_create(20, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
+    let calls = host.calls.borrow().len();
+    assert_eq!(module.on_request_head(20, true), Action::Continue);
+    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
+    turn(&host, &mut module);
+    assert_eq!(host.calls.borrow().len(), calls, "Redis is left alone");
+    pass(&host, &mut module, 300);
+    probe_is_well(&host, &mut module);
+    let states = || {
+        let log = host.log.borrow();
+        log.iter().filter(|line| line.contains("tiercel: L2 is")).count()
+    };
+    assert_eq!(states(), 2, "recovering");
+    let replay = host.calls.borrow().last().unwrap().clone();
+    assert!(replay.windows(4).any(|word| word == b"EVAL"), "what the write made stale");
+    assert_eq!(request(&host, &mut module, 30, "/a/9"), Action::Continue);
+    probe_is_well(&host, &mut module);
+    assert_eq!(states(), 3, "read again");
+    assert_eq!(request(&host, &mut module, 31, "/a/8"), Action::Pause);
+    probe_is_well(&host, &mut module);
+    assert_eq!(states(), 4, "normal");
+}
+
+#[test]
+fn a_probe_that_is_lost_with_its_filter_is_not_waited_for() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    let calls = host.calls.borrow().len();
+    pass(&host, &mut module, 300);
+    assert_eq!(host.calls.borrow().len(), calls, "one at a time");
+    // Envoy never answers it.
+    for _ in 0..40 {
+        pass(&host, &mut module, 50);
+    }
+    assert!(host.calls.borrow().len() > calls);
+}
