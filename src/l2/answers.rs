@@ -51,6 +51,8 @@ pub enum Answer<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Written {
     Store,
+    /// A store of what Redis missed.
+    Late,
     Lease,
 }
 
@@ -125,9 +127,11 @@ impl Waiting {
             Self::Writes(writes) => {
                 for (write, reply) in writes.into_iter().zip(Replies::new(&mut replies)) {
                     // A lease that could not be renewed or given back runs out by itself.
-                    if write == Written::Store {
+                    if write != Written::Lease {
                         give(match reply {
                             Ok(Reply::Simple(b"OK")) => Answer::Stored,
+                            // Somebody stored it meanwhile.
+                            Ok(Reply::Nil) if write == Written::Late => Answer::Stored,
                             Ok(_) => Answer::NotStored(L2Error::Protocol),
                             Err(error) => Answer::NotStored(error),
                         });
@@ -171,7 +175,7 @@ impl Waiting {
             }
             Self::Writes(writes) => writes
                 .into_iter()
-                .filter(|write| *write == Written::Store)
+                .filter(|write| *write != Written::Lease)
                 .for_each(|_| give(Answer::NotStored(error))),
             Self::Deletes(count) => (0..count).for_each(|_| give(Answer::NotDeleted(error))),
             Self::Table(bumps, probe, _) => {

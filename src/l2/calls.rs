@@ -79,8 +79,9 @@ impl Client {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
         let mut written = Vec::new();
         while let Some(write) = self.writes.pop_front() {
-            let entry = match write {
-                Write::Store(entry) => entry,
+            let (entry, how) = match write {
+                Write::Store(entry) => (entry, Written::Store),
+                Write::Late(entry) => (entry, Written::Late),
                 Write::Lease(lease, token, keep) => {
                     self.leases -= 1;
                     write_keep(&mut body, &self.policy.key_prefix, (lease, token), keep);
@@ -90,7 +91,10 @@ impl Client {
             };
             let full = body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL;
             if full && !written.is_empty() {
-                self.writes.push_front(Write::Store(entry));
+                self.writes.push_front(match how {
+                    Written::Late => Write::Late(entry),
+                    _ => Write::Store(entry),
+                });
                 break;
             }
             self.store_bytes -= entry.len();
@@ -111,8 +115,10 @@ impl Client {
             let key = redis_key(&self.policy.key_prefix, entry.key().hash());
             let value = encode(&entry, stamp, self.policy.compress_above, &self.policy.secrets);
             let expiry = expiry_ms.to_string();
-            resp::command(&mut body, &[b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes()]);
-            written.push(Written::Store);
+            let parts = [b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes(), b"NX"];
+            let count = parts.len() - usize::from(how == Written::Store);
+            resp::command(&mut body, parts.get(..count).unwrap_or_default());
+            written.push(how);
         }
         (!written.is_empty()).then(|| end(body, Waiting::Writes(written)))
     }

@@ -55,6 +55,8 @@ impl Call {
 pub(super) enum Write {
     /// An entry.
     Store(Rc<Entry>),
+    /// An entry that Redis missed, unless somebody has stored a newer one since.
+    Late(Rc<Entry>),
     /// This becomes of the lease of this hash with this token.
     Lease(u128, u64, Keep),
 }
@@ -158,6 +160,16 @@ impl Client {
         true
     }
 
+    /// As [`Self::store`], of what Redis missed.
+    pub(super) fn store_late(&mut self, entry: Rc<Entry>) -> bool {
+        let has_room = self.store_bytes + entry.len() <= self.policy.write_budget;
+        if has_room {
+            self.store_bytes += entry.len();
+            self.writes.push_back(Write::Late(entry));
+        }
+        has_room
+    }
+
     /// Queues a claim; false if there are so many that it would wait for others.
     pub fn claim(&mut self, claim: Claim) -> bool {
         let room = self.claims.len() < self.policy.max_batch;
@@ -198,7 +210,7 @@ impl Client {
         let _ = self.missed.take(hash);
         let bytes = &mut self.store_bytes;
         self.writes.retain(|write| match write {
-            Write::Store(entry) if entry.key().hash() == hash => {
+            Write::Store(entry) | Write::Late(entry) if entry.key().hash() == hash => {
                 *bytes -= entry.len();
                 false
             }

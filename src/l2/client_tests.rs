@@ -294,3 +294,23 @@ fn leases_that_are_dropped_are_not_counted_any_more() {
     assert!(client.store(entry(b"body")));
     assert!(client.next_call(&known(), 0, false).is_none(), "a lone store waits");
 }
+
+/// Redis may have heard of a newer one from others since.
+#[test]
+fn what_was_missed_takes_nobodys_place() {
+    use crate::health::Gate;
+    let mut client = client(&json!({}));
+    client.set_gate(Gate { writes: false, ..Gate::OPEN }, |_| {});
+    assert!(client.miss(entry(b"body"), |_| 1).is_empty());
+    client.set_gate(Gate::OPEN, |_| {});
+    assert!(client.write_back(0, |_| 1).is_empty());
+    let call = client.next_call(&known(), 0, true).expect("a store");
+    assert!(call.body.windows(10).any(|end| end == b"$2\r\nNX\r\n*1"));
+    client.sent(call, 1, 0);
+    client.received(1, Some(b"200"), b"$-1\r\n+OK\r\n", 0, |answer| {
+        assert_eq!(answer, Answer::Stored);
+    });
+    assert!(
+        client.write_back(0, |_| 1).is_empty() && client.next_call(&known(), 0, true).is_none()
+    );
+}
