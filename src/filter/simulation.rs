@@ -66,7 +66,10 @@ impl Redis {
                     out.extend_from_slice(b"+OK\r\n");
                 }
                 [b"SET", _, _, b"NX", ..] => out.extend_from_slice(b"$-1\r\n"),
-                [b"SET", key, value, b"PX", ms] => {
+                [b"SET", key, .., b"NX"] if self.0.contains_key(*key) => {
+                    out.extend_from_slice(b"$-1\r\n");
+                }
+                [b"SET", key, value, b"PX", ms] | [b"SET", key, value, b"PX", ms, b"NX"] => {
                     self.0.insert(key.to_vec(), (value.to_vec(), now_ms + number(ms)));
                     out.extend_from_slice(b"+OK\r\n");
                 }
