@@ -5,16 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::scene::{l2_only, no_routes};
-use crate::harness::{Asked, Client, Envoy, Redis, Scene, Script, eventually, reply};
-
-/// An origin whose every resource has one version, raised by writes.
-fn versions() -> Script {
-    let mut version = 1;
-    Script::start(move |asked: &Asked| {
-        version += u64::from(asked.method != "GET");
-        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
-    })
-}
+use crate::harness::{Client, Envoy, Redis, Scene, Script, eventually};
 
 fn number(response: &crate::harness::Response) -> u64 {
     assert_eq!(response.status, 200, "{response:?}");
@@ -41,7 +32,7 @@ fn connections(envoy: &Envoy, path: &str) -> Vec<Client> {
 #[test]
 fn a_write_is_seen_by_every_worker_at_once() {
     let scene = Scene::new("coherence-workers");
-    let script = versions();
+    let script = Script::versions(1);
     let redis = Redis::start(&scene, &[]);
     let envoy = start(&scene, &script, &redis, |_| {});
     let mut clients = connections(&envoy, "/a");
@@ -60,7 +51,7 @@ fn a_write_is_seen_by_every_worker_at_once() {
 #[test]
 fn a_write_without_l2_is_seen_by_every_worker_at_once() {
     let scene = Scene::new("coherence-l1");
-    let script = versions();
+    let script = Script::versions(1);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     let envoy = builder.workers(2).start(&scene);
     let mut clients = connections(&envoy, "/a");
@@ -74,7 +65,7 @@ fn a_write_without_l2_is_seen_by_every_worker_at_once() {
 #[test]
 fn a_write_through_one_instance_reaches_the_other() {
     let scene = Scene::new("coherence-instances");
-    let script = versions();
+    let script = Script::versions(1);
     let redis = Redis::start(&scene, &[]);
     let (one, two) =
         (start(&scene, &script, &redis, |_| {}), start(&scene, &script, &redis, |_| {}));
@@ -101,7 +92,7 @@ fn a_write_through_one_instance_reaches_the_other() {
 #[test]
 fn a_hit_in_l2_is_valid_against_every_write_that_redis_knows() {
     let scene = Scene::new("coherence-l2");
-    let script = versions();
+    let script = Script::versions(1);
     let redis = Redis::start(&scene, &[]);
     let no_l1 = |config: &mut Value| {
         l2_only(config);
@@ -123,7 +114,7 @@ fn a_hit_in_l2_is_valid_against_every_write_that_redis_knows() {
 #[test]
 fn what_redis_missed_is_told_when_it_is_back() {
     let scene = Scene::new("coherence-outage");
-    let script = versions();
+    let script = Script::versions(1);
     let mut redis = Redis::start(&scene, &["--appendonly", "yes", "--appendfsync", "always"]);
     let quick = |config: &mut Value| config["l2"]["timeout"] = json!("50ms");
     let (one, two) = (start(&scene, &script, &redis, quick), start(&scene, &script, &redis, quick));
@@ -145,7 +136,7 @@ fn what_redis_missed_is_told_when_it_is_back() {
 #[test]
 fn a_flushed_redis_is_not_trusted_with_what_it_held() {
     let scene = Scene::new("coherence-flush");
-    let script = versions();
+    let script = Script::versions(1);
     let redis = Redis::start(&scene, &[]);
     let (one, two) =
         (start(&scene, &script, &redis, l2_only), start(&scene, &script, &redis, l2_only));

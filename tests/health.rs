@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::scene::{echo_routes, l2_only, no_routes};
+use crate::harness::scene::{echo_l2_only, echo_routes, l2_only, no_routes, recovers};
 use crate::harness::wire::Wire;
 use crate::harness::{Asked, Envoy, Origin, Redis, Scene, Script, eventually, reply};
 
 const DEGRADED: u64 = 2;
-
-fn echo_l2_only(config: &mut Value) {
-    echo_routes(config);
-    l2_only(config);
-}
 
 fn expect_state(envoy: &Envoy, state: u64) {
     envoy.expect_metric("tiercel_l2_state", state);
@@ -21,16 +16,6 @@ fn expect_state(envoy: &Envoy, state: u64) {
 
 fn transitions(envoy: &Envoy, to: &str) -> u64 {
     envoy.metric(&format!("tiercel_l2_transitions{{to=\"{to}\"}}"))
-}
-
-/// Asks until an answer comes from Redis.
-fn recovers(envoy: &Envoy) {
-    let mut client = envoy.client();
-    eventually("hits from Redis", || {
-        let response = client.get("/echo/recovery");
-        assert_eq!(response.status, 200);
-        response.cache_status().ends_with("detail=l2").then_some(())
-    });
 }
 
 #[test]
@@ -70,11 +55,7 @@ fn who_finds_redis_gone_tells_all_and_nobody_asks_it() {
 #[test]
 fn what_is_written_while_redis_is_out_of_reach_is_stale_everywhere_afterwards() {
     let scene = Scene::new("health-replay");
-    let mut version = 1;
-    let script = Script::start(move |asked: &Asked| {
-        version += u64::from(asked.method != "GET");
-        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
-    });
+    let script = Script::versions(1);
     let redis = Redis::start(&scene, &[]);
     let wire = Wire::to(redis.port);
     let start = |port| {

@@ -4,16 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::scene::{echo_routes, l2_only};
+use crate::harness::scene::{echo_l2_only, recovers};
 use crate::harness::{Envoy, Origin, Redis, Scene, eventually};
-
-/// No L1: every request asks Redis.
-fn echo_l2_only(config: &mut Value) {
-    echo_routes(config);
-    l2_only(config);
-}
 
 /// Twenty requests for things Redis cannot give: all 200. The bound is far above the L2 time-out of
 /// the example, 50 ms, and far below that of the other tests.
@@ -25,16 +19,6 @@ fn all_are_served(envoy: &Envoy, name: &str) {
         assert_eq!(response.status, 200);
         assert!(start.elapsed() < Duration::from_secs(5), "waited {:?}", start.elapsed());
     }
-}
-
-/// Waits until entries come from Redis again.
-fn recovers(envoy: &Envoy) {
-    let mut client = envoy.client();
-    eventually("hits from Redis", || {
-        let response = client.get("/echo/recovery");
-        assert_eq!(response.status, 200);
-        response.cache_status().ends_with("detail=l2").then_some(())
-    });
 }
 
 #[test]

@@ -94,11 +94,7 @@ fn a_worker_alone_shares_what_it_does_not_keep() {
 #[test]
 fn what_is_shared_outlives_a_vm_and_writes_still_reach_it() {
     let scene = Scene::new("workers-renewed");
-    let mut version = 0;
-    let script = Script::start(move |asked| {
-        version += u32::from(asked.method != "GET");
-        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
-    });
+    let script = Script::versions(0);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     let envoy = builder.workers(2).reloadable().start(&scene);
     for path in ["/a", "/b"] {
@@ -122,11 +118,7 @@ fn what_is_shared_outlives_a_vm_and_writes_still_reach_it() {
 #[test]
 fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
     let scene = Scene::new("workers-crash");
-    let mut version = 0;
-    let script = Script::start(move |asked| {
-        version += u32::from(asked.method != "GET");
-        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
-    });
+    let script = Script::versions(0);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     let envoy = builder.with_trap(1).start(&scene);
     for path in ["/a", "/b", "/a"] {
@@ -150,11 +142,7 @@ fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
 #[test]
 fn what_a_write_changed_is_stale_though_its_vm_crashed_meanwhile() {
     let scene = Scene::new("workers-crashed-write");
-    let mut version = 0;
-    let script = Script::start(move |asked| {
-        version += u32::from(asked.method != "GET");
-        reply(200, &[("cache-control", "max-age=600")], &version.to_string())
-    });
+    let script = Script::versions(0);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     let envoy = builder.with_trap(1).start(&scene);
     let mut reader = envoy.client();

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::Worker;
+use super::body::Body;
 use super::existence::{News, created};
 use crate::coherence::{Bump, Filling, Intent, Tag, Tags, Template};
 use crate::config::{Policy, Rule};
@@ -45,45 +46,6 @@ pub struct Invalidation {
     charged: usize,
     /// Under which number it is noted, should this worker not see its end.
     noted: Option<u32>,
-}
-
-/// A body that may name tags.
-#[derive(Debug)]
-enum Body {
-    /// Nothing in it counts.
-    Unwanted,
-    /// So much of it has come.
-    Copied(Vec<u8>),
-    /// It is too long, or could not be copied.
-    Unknown,
-}
-
-impl Body {
-    const fn new(wanted: bool) -> Self {
-        if wanted { Self::Copied(Vec::new()) } else { Self::Unwanted }
-    }
-
-    const fn is_wanted(&self) -> bool {
-        matches!(self, Self::Copied(_))
-    }
-
-    /// Takes a chunk, if there is one and it fits. Returns how many bytes were taken.
-    fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) -> usize {
-        let Self::Copied(body) = self else { return 0 };
-        let Some(data) = data.filter(|data| data.len() <= most.saturating_sub(body.len())) else {
-            *self = Self::Unknown;
-            return 0;
-        };
-        body.extend_from_slice(&data);
-        data.len()
-    }
-
-    fn json(&self) -> Option<Value> {
-        match self {
-            Self::Copied(body) => serde_json::from_slice(body).ok(),
-            Self::Unwanted | Self::Unknown => None,
-        }
-    }
 }
 
 impl Invalidation {

@@ -1,6 +1,7 @@
 //! What to do with a request: the read path L1, L2, origin, without any I/O.
 
 mod behind;
+mod body;
 mod claim;
 mod collapse;
 mod degraded;

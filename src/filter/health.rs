@@ -89,10 +89,9 @@ impl<H: Host> Module<H> {
         }
     }
 
-    /// Does what follows from what all agree on. `root_id` must be the context at hand, and a root: who waits for
+    /// Does what follows from what all agree on, as far as this worker has looked. `root_id` must be the context at hand, and a root: who waits for
     /// what is not asked any more is answered.
     pub(super) fn obey_health(&mut self, root_id: u32, now_ms: u64) {
-        self.health.refresh(&Shared::new(&self.host, self.bell));
         let scope = self.health.scope();
         self.worker.is_degraded = !self.health.gate(None).table;
         let (mut answers, mut given_up) = (Vec::new(), 0);

@@ -172,6 +172,7 @@ impl<H: Host> Module<H> {
         if let Some(r) = self.roots.get_mut(&root).filter(|r| r.owns_queue(queue)) {
             let messages = r.wake_up(&self.host);
             self.hear(root, &messages);
+            self.refresh_generations();
             self.obey_health(root, self.host.now_ms());
             self.flush(root, false);
         }

@@ -9,10 +9,9 @@ use serde_json::json;
 
 use super::Module;
 use super::root::Root;
-use super::tests::{TABLE, configure, respond_with};
+use super::tests::{TABLE, commands, configure, respond_with};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
-use crate::l2::resp::{Reply, next_array, next_reply};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -40,15 +39,9 @@ struct Kind {
 struct Redis(BTreeMap<Vec<u8>, (Vec<u8>, u64)>);
 
 impl Redis {
-    fn execute(&mut self, mut commands: &[u8], now_ms: u64) -> Vec<u8> {
+    fn execute(&mut self, call: &[u8], now_ms: u64) -> Vec<u8> {
         let mut out = Vec::new();
-        while let Ok(count) = next_array(&mut commands) {
-            let parts: Vec<&[u8]> = (0..count)
-                .filter_map(|_| match next_reply(&mut commands) {
-                    Ok(Reply::Bulk(part)) => Some(part),
-                    _ => None,
-                })
-                .collect();
+        for parts in commands(call) {
             self.0.retain(|_, (_, until_ms)| *until_ms > now_ms);
             let number = |text: &[u8]| String::from_utf8_lossy(text).parse::<u64>().unwrap();
             match parts.as_slice() {

@@ -11,6 +11,7 @@ use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
 use crate::http::fields::FieldsBuf;
 use crate::http::key::Key;
+use crate::l2::resp::{Reply, next_array, next_reply};
 use crate::secrets::Secrets;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -39,6 +40,19 @@ fn module() -> (Rc<Fake>, Module<Rc<Fake>>) {
 
 /// An empty table of generations, of incarnation 9.
 pub(super) const TABLE: &str = "*2\r\n$2\r\ni9\r\n$3\r\ninf\r\n";
+
+/// The commands of a call.
+pub(super) fn commands(mut call: &[u8]) -> Vec<Vec<&[u8]>> {
+    let mut all = Vec::new();
+    while let Ok(count) = next_array(&mut call) {
+        let part = |_| match next_reply(&mut call) {
+            Ok(Reply::Bulk(part)) => Some(part),
+            _ => None,
+        };
+        all.push((0..count).filter_map(part).collect());
+    }
+    all
+}
 
 pub(super) fn configure(
     host: &Rc<Fake>,

@@ -5,12 +5,11 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use super::Module;
-use super::tests::TABLE;
+use super::tests::{TABLE, commands};
 use crate::coherence::Memory;
 use crate::health::State;
 use crate::host::fake::Fake;
 use crate::host::{Buffer, FieldMap};
-use crate::l2::resp::{Reply, next_array, next_reply};
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -50,15 +49,9 @@ fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: 
 }
 
 /// What an empty Redis says.
-fn answer(mut commands: &[u8]) -> Vec<u8> {
+fn answer(call: &[u8]) -> Vec<u8> {
     let mut out = String::new();
-    while let Ok(count) = next_array(&mut commands) {
-        let parts: Vec<&[u8]> = (0..count)
-            .filter_map(|_| match next_reply(&mut commands) {
-                Ok(Reply::Bulk(part)) => Some(part),
-                _ => None,
-            })
-            .collect();
+    for parts in commands(call) {
         out.push_str(match parts.first() {
             Some(&b"ZRANGEBYSCORE") => TABLE,
             Some(&b"EVAL") => "*1\r\n$2\r\n99\r\n",

@@ -79,9 +79,8 @@ impl Client {
         let mut body = self.begin(self.store_bytes.min(MAX_WRITE_CALL));
         let mut written = Vec::new();
         while let Some(write) = self.writes.pop_front() {
-            let (entry, how) = match write {
-                Write::Store(entry) => (entry, Written::Store),
-                Write::Late(entry) => (entry, Written::Late),
+            let (entry, is_late) = match write {
+                Write::Store(entry, is_late) => (entry, is_late),
                 Write::Lease(lease, token, keep) => {
                     self.leases -= 1;
                     write_keep(&mut body, &self.policy.key_prefix, (lease, token), keep);
@@ -91,10 +90,7 @@ impl Client {
             };
             let full = body.len() + encoded_len_limit(entry.len()) > MAX_WRITE_CALL;
             if full && !written.is_empty() {
-                self.writes.push_front(match how {
-                    Written::Late => Write::Late(entry),
-                    _ => Write::Store(entry),
-                });
+                self.writes.push_front(Write::Store(entry, is_late));
                 break;
             }
             self.store_bytes -= entry.len();
@@ -116,9 +112,9 @@ impl Client {
             let value = encode(&entry, stamp, self.policy.compress_above, &self.policy.secrets);
             let expiry = expiry_ms.to_string();
             let parts = [b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes(), b"NX"];
-            let count = parts.len() - usize::from(how == Written::Store);
+            let count = parts.len() - usize::from(!is_late);
             resp::command(&mut body, parts.get(..count).unwrap_or_default());
-            written.push(how);
+            written.push(if is_late { Written::Late } else { Written::Store });
         }
         (!written.is_empty()).then(|| end(body, Waiting::Writes(written)))
     }

@@ -53,10 +53,8 @@ impl Call {
 /// What is to be written.
 #[derive(Debug)]
 pub(super) enum Write {
-    /// An entry.
-    Store(Rc<Entry>),
-    /// An entry that Redis missed, unless somebody has stored a newer one since.
-    Late(Rc<Entry>),
+    /// An entry; and whether Redis missed it, so that somebody may have stored a newer one since.
+    Store(Rc<Entry>, bool),
     /// This becomes of the lease of this hash with this token.
     Lease(u128, u64, Keep),
 }
@@ -151,23 +149,18 @@ impl Client {
 
     /// Queues a store; false if the queue is full.
     pub fn store(&mut self, entry: Rc<Entry>) -> bool {
+        self.queue(entry, false)
+    }
+
+    /// As [`Self::store`], perhaps of what Redis missed.
+    pub(super) fn queue(&mut self, entry: Rc<Entry>, is_late: bool) -> bool {
         if self.store_bytes + entry.len() > self.policy.write_budget {
             return false;
         }
         let _ = self.missed.take(entry.key().hash());
         self.store_bytes += entry.len();
-        self.writes.push_back(Write::Store(entry));
+        self.writes.push_back(Write::Store(entry, is_late));
         true
-    }
-
-    /// As [`Self::store`], of what Redis missed.
-    pub(super) fn store_late(&mut self, entry: Rc<Entry>) -> bool {
-        let has_room = self.store_bytes + entry.len() <= self.policy.write_budget;
-        if has_room {
-            self.store_bytes += entry.len();
-            self.writes.push_back(Write::Late(entry));
-        }
-        has_room
     }
 
     /// Queues a claim; false if there are so many that it would wait for others.
@@ -210,7 +203,7 @@ impl Client {
         let _ = self.missed.take(hash);
         let bytes = &mut self.store_bytes;
         self.writes.retain(|write| match write {
-            Write::Store(entry) | Write::Late(entry) if entry.key().hash() == hash => {
+            Write::Store(entry, _) if entry.key().hash() == hash => {
                 *bytes -= entry.len();
                 false
             }

@@ -53,7 +53,7 @@ impl Client {
         (self.store_bytes, self.leases) = (0, 0);
         let writes = std::mem::take(&mut self.writes);
         let stores = writes.into_iter().filter_map(|write| match write {
-            Write::Store(entry) | Write::Late(entry) => Some(entry),
+            Write::Store(entry, _) => Some(entry),
             Write::Lease(..) => None,
         });
         stores.flat_map(|entry| self.missed.keep(entry, &heat)).collect()
@@ -76,7 +76,7 @@ impl Client {
             }
             // Half of the room is for what comes meanwhile.
             let has_room = self.store_bytes <= self.policy.write_budget / 2;
-            if !has_room || !self.store_late(Rc::clone(&entry)) {
+            if !has_room || !self.queue(Rc::clone(&entry), true) {
                 rest.push(entry);
             }
         }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::Value;
 
 use super::envoy::Builder;
-use super::{Asked, Client, Envoy, Origin, Redis, Script};
+use super::{Asked, Client, Envoy, Origin, Redis, Script, eventually};
 
 /// Keeps a test's files apart from every other test's.
 pub struct Scene {
@@ -94,6 +94,22 @@ pub fn l2_only(config: &mut Value) {
 pub fn echo_routes(config: &mut Value) {
     config["routes"] = serde_json::json!([{"path": "/echo/{*rest}", "ttl": "60s"}]);
     config["defaults"] = serde_json::json!({});
+}
+
+/// As [`echo_routes`], and every request asks Redis.
+pub fn echo_l2_only(config: &mut Value) {
+    echo_routes(config);
+    l2_only(config);
+}
+
+/// Asks for an echo until it comes from Redis.
+pub fn recovers(envoy: &Envoy) {
+    let mut client = envoy.client();
+    eventually("hits from Redis", || {
+        let response = client.get("/echo/recovery");
+        assert_eq!(response.status, 200);
+        response.cache_status().ends_with("detail=l2").then_some(())
+    });
 }
 
 /// Reads a resource twice: what came first and what came then.

@@ -57,6 +57,14 @@ impl Script {
         Self { port, shared }
     }
 
+    /// Whose every resource has one version, raised by what is no GET; fresh for ten minutes.
+    pub fn versions(mut version: u64) -> Self {
+        Self::start(move |asked: &Asked| {
+            version += u64::from(asked.method != "GET");
+            reply(200, &[("cache-control", "max-age=600")], &version.to_string())
+        })
+    }
+
     /// Counts how often it was asked, says so, and takes its time.
     pub fn slow(ms: u64, fields: &'static [(&'static str, &'static str)]) -> Self {
         let mut count = 0;
