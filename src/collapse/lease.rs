@@ -87,10 +87,12 @@ pub(super) fn take(
     for _ in 0..ATTEMPTS {
         let Some((bytes, token)) = shared.get(&name) else { return Lease::Nobodys };
         let known = Record::read(&bytes);
-        let held = known.owner != 0 && known.owner != queue && known.until_ms > now_ms;
-        if held && known.mark != mark {
+        let holds = known.owner != 0 && known.until_ms > now_ms;
+        // Not even if it is ours: others wait to be told of what we fetch with it.
+        if holds && known.mark != mark {
             return Lease::Nobodys;
         }
+        let held = holds && known.owner != queue;
         if held && (!wait || known.waiting.contains(&queue)) {
             return Lease::Theirs(known.until_ms);
         }
@@ -195,7 +197,9 @@ mod tests {
         assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(2_000));
         assert_eq!(take(&shared, A, 2, true, 1_001), Lease::Theirs(2_000));
         assert_eq!(take(&shared, A, 3, false, 1_001), Lease::Theirs(2_000));
-        assert_eq!(take(&shared, OTHER, 3, true, 1_001), Lease::Nobodys);
+        for queue in [3, 1] {
+            assert_eq!(take(&shared, OTHER, queue, true, 1_001), Lease::Nobodys);
+        }
         assert!(give_back(&shared, A, 2).is_empty());
         assert_eq!(give_back(&shared, A, 1), vec![2]);
         assert!(give_back(&shared, A, 1).is_empty() && held_until(&shared, A).is_none());

@@ -53,7 +53,7 @@ fn run(report: &mut Report, has_table: bool) {
             well = Some(Instant::now());
         },
     );
-    tell(report, &requests, &moments);
+    tell(report, &envoy, &requests, &moments);
     let degraded = degraded_after(&envoy, &moments);
     report.figure("degraded_after_ms", degraded);
     let others =

@@ -93,7 +93,7 @@ fn run(
     let cast = RefCell::new(Cast { redis, wire });
     let (fault, mend) = (|| fault(&mut cast.borrow_mut()), || mend(&mut cast.borrow_mut()));
     let (requests, moments) = play(&envoy, fault, mend);
-    tell(report, &requests, &moments);
+    tell(report, &envoy, &requests, &moments);
     let degraded = degraded_after(&envoy, &moments);
     report.figure("degraded_after_ms", degraded);
     let in_time = degraded.is_some_and(|ms| ms <= DEGRADED_WITHIN_MS);
@@ -130,7 +130,7 @@ fn play(envoy: &Envoy, fault: impl FnOnce(), mend: impl FnOnce()) -> (Vec<Reques
 }
 
 /// Figures and promises of every outage.
-fn tell(report: &mut Report, requests: &[Request], moments: &Moments) {
+fn tell(report: &mut Report, envoy: &Envoy, requests: &[Request], moments: &Moments) {
     let failed = requests.iter().filter(|request| !request.sound).count();
     report.figure("requests", requests.len());
     report.figure("failed", failed);
@@ -161,6 +161,8 @@ fn tell(report: &mut Report, requests: &[Request], moments: &Moments) {
     report.figure("most_ms", millis(most));
     let kept = longest.iter().all(|took| *took <= most);
     report.check("nobody waits for more than the origin and one timeout", kept);
+    let took_over = envoy.metric("tiercel_collapse{event=\"took_over\"}");
+    report.check("nobody waits for a worker that fetches no more", took_over == 0);
 }
 
 /// How long after the fault the workers agreed on it, by Envoy's log.
