@@ -259,12 +259,27 @@ fn what_is_stale_is_served_while_redis_fails_if_the_policy_says_so() {
     assert!(!client.get("/a").is_hit(), "what a write made stale is not served");
 }
 
-/// a Redis user who may touch keys with the prefix alone is enough.
+/// A Redis user who may touch keys with the prefix alone is enough, for leases and lists of ids as well.
 #[test]
 fn a_user_confined_to_the_prefix_is_enough() {
-    let (envoy, _origin, redis) = Scene::as_shipped("health-acl", echo_l2_only);
-    redis.command(&[b"ACL", b"SETUSER", b"default", b"resetkeys", b"~e2t:*"]);
-    std::thread::sleep(Duration::from_secs(1));
+    let scene = Scene::new("health-acl");
+    let (origin, redis) = (Origin::start(&scene, &[]), Redis::start(&scene, &[]));
+    let rights = "resetkeys ~e2t:* -@all +@read +@write +@scripting +@connection +time +info";
+    let user = [&b"ACL"[..], b"SETUSER", b"default"];
+    redis.command(&[&user[..], &rights.split(' ').map(str::as_bytes).collect::<Vec<_>>()].concat());
+    let builder = Envoy::shipped("event2table.yaml").origin(origin.port).redis(redis.port);
+    let config = |config: &mut Value| {
+        let echo = json!({"path": "/echo/{*rest}", "ttl": "60s", "collapse": "fleet"});
+        config["routes"].as_array_mut().unwrap().push(echo);
+        l2_only(config);
+    };
+    let envoy = builder.config(config).start(&scene);
+    eventually("a list of ids in Redis", || {
+        redis.keys().iter().any(|key| key.contains(":filter:")).then_some(())
+    });
     recovers(&envoy);
+    std::thread::sleep(Duration::from_secs(1));
+    let errors = redis.command(&[b"INFO", b"errorstats"]);
+    assert!(!errors.contains("NOPERM"), "{errors}");
     assert_eq!(transitions(&envoy, "degraded"), 0, "{}", envoy.process.log());
 }

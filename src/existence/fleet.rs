@@ -94,10 +94,11 @@ pub(super) struct News {
 }
 
 impl Keys {
-    /// Of a space, among keys with this prefix.
+    /// Of a space, all with this prefix and on the same node of a cluster.
     pub(super) fn new(prefix: &str, scope: u64) -> Self {
-        let space = format!("{prefix}exists:{scope:016x}");
-        Self { space: if prefix.contains('{') { space } else { format!("{{{space}}}") } }
+        let space = format!("exists:{scope:016x}");
+        let space = if prefix.contains('{') { space } else { format!("{{{space}}}") };
+        Self { space: format!("{prefix}{space}") }
     }
 
     fn key(&self, what: &str) -> Vec<u8> {
@@ -320,7 +321,7 @@ mod tests {
         let text = |keys: &Keys| String::from_utf8(keys.get_piece(255, 3)).unwrap();
         assert!(
             text(&Keys::new("p:", 7))
-                .contains("{p:exists:0000000000000007}:filter:255\r\n$1\r\n3\r\n")
+                .contains("p:{exists:0000000000000007}:filter:255\r\n$1\r\n3\r\n")
         );
         assert!(text(&Keys::new("{p}", 7)).contains("\n{p}exists:0000000000000007:filter:255\r\n"));
     }

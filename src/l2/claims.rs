@@ -92,10 +92,10 @@ impl Held {
     }
 }
 
-/// The key of a lease: in a cluster it lies where the entry does.
+/// The key of a lease: it has the prefix, and in a cluster it lies where the entry does.
 fn lease_key(prefix: &str, lease: u128) -> String {
     let key = redis_key(prefix, lease);
-    if prefix.contains('{') { key + ":lease" } else { format!("{{{key}}}:lease") }
+    if prefix.contains('{') { key + ":lease" } else { format!("{prefix}{{{key}}}:lease") }
 }
 
 /// Writes the commands that claim leases and look for the entries. The entries come last: what comes after a
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_lease_lies_where_the_entry_does() {
         let hex = "00000000000000000000000000000007";
-        assert_eq!(lease_key("t:", 7), format!("{{t:{hex}}}:lease"));
+        assert_eq!(lease_key("t:", 7), format!("t:{{t:{hex}}}:lease"));
         assert_eq!(lease_key("{t}:", 7), format!("{{t}}:{hex}:lease"));
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let mut out = Vec::new();
         write_claims(&mut out, "t:", &[CLAIM]);
         let text = String::from_utf8(out).unwrap();
-        assert!(text.starts_with("*6\r\n$3\r\nSET\r\n$42\r\n{t:0000"), "{text}");
+        assert!(text.starts_with("*6\r\n$3\r\nSET\r\n$44\r\nt:{t:0000"), "{text}");
         let set =
             "$16\r\n00000000000000ab\r\n$2\r\nNX\r\n$2\r\nPX\r\n$4\r\n2000\r\n*2\r\n$3\r\nGET";
         assert!(text.contains(set), "{text}");
