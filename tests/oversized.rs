@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::scene::l2_only;
-use crate::harness::{Asked, Scene, eventually, reply};
+use crate::harness::{Asked, Response, Scene, eventually, reply};
 use crate::hostile::{send, serves};
 
 fn fresh(asked: &Asked) -> Option<Vec<u8>> {
@@ -42,6 +42,37 @@ fn heads_that_are_too_long() {
             send(&envoy, head.as_bytes());
         }
     }
+    serves(&envoy, "/after");
+}
+
+#[test]
+fn more_heads_than_there_is_room_for() {
+    let (envoy, script) = Scene::scripted(
+        "oversized-all-heads",
+        |config| {
+            config["waiting"] = json!({"max": 1, "max_per_key": 1});
+            // Room for five times 16 KiB.
+            config["protection"] = json!({"max_fetches": 4});
+        },
+        fresh,
+    );
+    script.hold(Some("GET"));
+    let long = "x".repeat(50 << 10);
+    let mut clients = [envoy.client(), envoy.client(), envoy.client()];
+    for (number, client) in clients.iter_mut().enumerate() {
+        client.send("GET", format!("/{number}").as_bytes(), &[("x-any", &long)], b"").unwrap();
+        eventually("it to be asked", || (!script.asked().is_empty()).then_some(()));
+    }
+    script.hold(None);
+    let answers = clients.each_mut().map(|client| client.read().unwrap());
+    let stored = "tiercel; fwd=uri-miss; fwd-status=200; stored";
+    let passed = "tiercel; fwd=bypass; detail=memory";
+    assert_eq!(answers.each_ref().map(Response::cache_status), [stored, passed, passed]);
+    // What was held is given back.
+    assert_eq!(
+        envoy.client().request("GET", "/3", &[("x-any", &long)], b"").cache_status(),
+        stored
+    );
     serves(&envoy, "/after");
 }
 

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::check_memory::held_budget;
 use super::check_routes::{rule, tagging};
 use super::parse::{ConfigError, Removed};
 use super::policy::{CoherencePolicy, L2Policy, Policy, PurgePolicy, Rule, Secret, WriteRule};
@@ -78,6 +79,7 @@ pub(super) fn compile(config: &Config, errors: &mut Vec<ConfigError>, removed: &
         negative_budget: check.bytes("l1.negative_budget", config.l1.negative_budget),
         l1_max_entry: check.bytes("l1.max_entry", config.l1.max_entry),
         fill_budget: check.bytes("l1.fill_budget", config.l1.fill_budget),
+        held_budget: held_budget(config),
         tier: check.tier(&config.shared),
         l2: config.l2.as_ref().map(|l2| check.l2(l2, &config.degraded, tag_key.mark())),
         stale_for_ms: check.stale_for(config),

@@ -12,7 +12,7 @@ const MOST: u64 = 1 << 10;
 
 /// What is there whatever the configuration, in MiB: an idle VM has 2.1 to 2.3.
 const BASE: u64 = 4;
-/// A request that is not a plain hit: its head, its key, its tags.
+/// A request that is not a plain hit: its head, its key, its tags. Many that need more are passed through.
 const REQUEST: u64 = 16 << 10;
 /// A cell in each of three planes and an eighth more for prefixes, and as much while all are changed.
 const SLOT: u64 = 256;
@@ -64,12 +64,9 @@ fn parts(config: &Config) -> Vec<(String, u64)> {
         ("l1.max_entry".into(), l1.max_entry.0.min(l1.fill_budget.0)),
         ("shared.budget".into(), shared_slots.saturating_mul(SHARED_SLOT)),
         ("coherence.slots".into(), u64::from(config.coherence.slots) * SLOT),
-        ("waiting.max".into(), u64::from(config.waiting.max) * REQUEST),
-        ("protection.max_fetches".into(), u64::from(config.protection.max_fetches) * REQUEST),
     ];
+    all.extend(requests(config).map(|(path, bytes)| (path.to_owned(), bytes)));
     if let Some(l2) = &config.l2 {
-        let look_ups = u64::from(l2.max_in_flight).saturating_mul(u64::from(l2.max_batch));
-        all.push(("l2.max_in_flight".into(), look_ups.saturating_mul(REQUEST)));
         // A small entry takes as much again for itself as it has bytes.
         all.push(("l2.write_budget".into(), l2.write_budget.0.saturating_mul(2)));
         all.push(("degraded.write_back".into(), config.degraded.write_back.0.saturating_mul(2)));
@@ -82,6 +79,24 @@ fn parts(config: &Config) -> Vec<(String, u64)> {
     }));
     let in_mib = all.into_iter().map(|(path, bytes)| (path, bytes.div_ceil(MIB)));
     in_mib.filter(|(_, mib)| *mib > 0).collect()
+}
+
+/// What requests may take that are not answered yet, in bytes.
+fn requests(config: &Config) -> impl Iterator<Item = (&'static str, u64)> {
+    let look_ups =
+        config.l2.as_ref().map_or(0, |l2| u64::from(l2.max_in_flight) * u64::from(l2.max_batch));
+    let all = [
+        ("waiting.max", config.waiting.max.into()),
+        ("protection.max_fetches", config.protection.max_fetches.into()),
+        ("l2.max_in_flight", look_ups),
+    ];
+    all.into_iter().map(|(path, count)| (path, u64::saturating_mul(count, REQUEST)))
+}
+
+/// What they may take together, in bytes.
+pub(super) fn held_budget(config: &Config) -> usize {
+    let sum = requests(config).fold(0, |sum: u64, (_, bytes)| sum.saturating_add(bytes));
+    usize::try_from(sum).unwrap_or(usize::MAX)
 }
 
 /// What there is besides, in MiB.

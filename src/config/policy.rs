@@ -35,6 +35,8 @@ pub struct Policy {
     pub l1_max_entry: usize,
     /// Bytes per worker for responses being copied.
     pub fill_budget: usize,
+    /// Bytes per worker for requests that are not answered yet.
+    pub held_budget: usize,
     /// The tier that the process's workers share, if there is one.
     pub tier: Option<Tier>,
     /// L2, if there is one.

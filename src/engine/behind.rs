@@ -78,7 +78,7 @@ impl Exchange {
             origin: self.origin.clone(),
             fetch: self.fetch.take(),
             passed: std::mem::take(&mut self.passed),
-            ..Self::new(rules, self.request.clone(), of, key, tags, self.epoch)
+            ..Self::new(rules, self.request.clone(), of, (key, tags, self.epoch), &worker.held)
         });
         self.detached = true;
         self.follows = fetch.leads.map_or(0, |ticket| ticket.hash);

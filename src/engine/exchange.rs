@@ -9,13 +9,14 @@ use super::elsewhere;
 use super::existence::{Judgement, Passed, judge, judge_bypassed};
 use super::fill::Fill;
 use super::found::{Found, Level};
+use super::held::{Held, Hold};
 use super::invalidation::Invalidation;
 use super::protection::{Fetch, Origin};
 use super::{Bypass, Outcome, Worker};
 use crate::coherence::{Filling, SharedData, Tags, Validity};
 use crate::collapse::Ticket;
 use crate::config::{Policy, Rule};
-use crate::entry::{Entry, Variants};
+use crate::entry::Entry;
 use crate::http::cache_control::CacheControl;
 use crate::http::cache_status::Forward;
 use crate::http::fields::Fields;
@@ -23,8 +24,6 @@ use crate::http::key::{Key, write_key};
 use crate::http::percent::normalise;
 use crate::http::query::QueryRule;
 use crate::http::request::{Has, RequestHead};
-use crate::http::reuse::{Reuse, reuse};
-use crate::http::vary;
 use crate::observe::{Counter, Counters, L1Lookup};
 
 /// What to do with a request.
@@ -47,6 +46,18 @@ pub enum Begin {
 }
 
 impl Begin {
+    /// A request is passed through; `block` are its fields.
+    fn bypass(
+        reason: Bypass,
+        (policy, rule): (&Rc<Policy>, &Rc<Rule>),
+        block: Vec<u8>,
+        worker: &mut Worker,
+    ) -> Self {
+        worker.counters.count(Counter::Request(Outcome::Bypass));
+        worker.counters.count(Counter::Bypass(reason));
+        Self::Bypass(reason, Invalidation::of(policy, rule, block, &worker.held))
+    }
+
     /// A request is answered by what its rule says of an id that does not exist.
     fn absent(
         rule: &Rc<Rule>,
@@ -115,6 +126,8 @@ pub struct Exchange {
     pub(super) probes: bool,
     /// The ids that it carries.
     pub(super) passed: Vec<Passed>,
+    /// What it takes of the worker's memory.
+    pub(super) hold: Hold,
 }
 
 impl Exchange {
@@ -156,10 +169,7 @@ impl Exchange {
             {
                 return Begin::absent(rule, index, &with, now_ms(), &mut worker.counters);
             }
-            worker.counters.count(Counter::Request(Outcome::Bypass));
-            worker.counters.count(Counter::Bypass(reason));
-            let rule = Rc::clone(rule);
-            return Begin::Bypass(reason, Invalidation::of(policy, &rule, block));
+            return Begin::bypass(reason, (policy, &Rc::clone(rule)), block, worker);
         }
         let text = std::mem::take(&mut worker.key);
         let of_l1 = (policy.l1_budget > 0).then(|| worker.stored(&text, &now_ms)).flatten();
@@ -209,14 +219,23 @@ impl Exchange {
         let with = Filling::of_head(&worker.path, query, head.fields);
         rule.tags.iter().for_each(|template| template.fill(&with, &policy.tag_key, &mut tags));
         let (has, is_head, epoch) = (head.has, head.method == b"HEAD", worker.generations.epoch());
-        let mut exchange =
-            Box::new(Self::new((policy, rule), block, (has, is_head), key, tags, epoch));
+        let mut exchange = Box::new(Self::new(
+            (policy, rule),
+            block,
+            (has, is_head),
+            (key, tags, epoch),
+            &worker.held,
+        ));
         (exchange.early, exchange.passed) = (early, passed);
         if let Some((entry, level, now_ms)) = stored
             && let Some(found) = exchange.found_in_l1(entry, level, now_ms, &tier, worker)
         {
             worker.counters.count(Counter::L1(found.level.fresh().0));
             return Begin::Serve(exchange, found);
+        }
+        if worker.held.bytes() > policy.held_budget && !exchange.must_not_forward() {
+            let Self { rule, request, .. } = *exchange;
+            return Begin::bypass(Bypass::Memory, (policy, &rule), request, worker);
         }
         worker.counters.count(Counter::L1(match exchange.stored {
             Some(_) => L1Lookup::Stale,
@@ -230,11 +249,13 @@ impl Exchange {
         (policy, rule): (&Rc<Policy>, &Rc<Rule>),
         request: Vec<u8>,
         (has, is_head): (Has, bool),
-        key: Key,
-        tags: Tags,
-        epoch: u64,
+        (key, tags, epoch): (Key, Tags, u64),
+        held: &Held,
     ) -> Self {
+        // A variant's key has the resource's in it.
+        let bytes = size_of::<Self>() + request.len() + 2 * key.as_bytes().len();
         Self {
+            hold: held.charge(bytes + size_of_val(tags.as_slice())),
             policy: Rc::clone(policy),
             rule: Rc::clone(rule),
             request,
@@ -313,100 +334,6 @@ impl Exchange {
     /// Whether a write made the resource stale since it was asked for.
     pub(super) fn is_overtaken(&self, worker: &Worker) -> bool {
         worker.generations.validity(self.tags.as_slice(), self.epoch) != Validity::Current
-    }
-
-    /// L1 has `entry` for the resource.
-    pub(super) fn found_in_l1(
-        &mut self,
-        entry: Rc<Entry>,
-        level: Level,
-        now_ms: u64,
-        tier: impl Fn(u128) -> Option<Vec<u8>>,
-        worker: &mut Worker,
-    ) -> Option<Found> {
-        if !entry.meta().variants {
-            return self.consider(entry, now_ms, level, worker);
-        }
-        self.select(Rc::clone(&entry), now_ms);
-        if self.variant.is_none() && level == Level::L1 {
-            // Another worker may know more variants.
-            let newer =
-                elsewhere::shared(&self.policy, &self.key, Some(&entry), || now_ms, &tier, worker);
-            if let Some(newer) = newer.filter(|newer| newer.meta().variants) {
-                self.select(newer, now_ms);
-            }
-        }
-        let variant = self.variant.as_ref()?;
-        let Some(entry) = worker.stored(variant.as_bytes(), || now_ms) else {
-            let entry = elsewhere::shared(&self.policy, variant, None, || now_ms, tier, worker)?;
-            return self.consider(entry, now_ms, Level::Shared, worker);
-        };
-        self.consider(entry, now_ms, Level::L1, worker)
-    }
-
-    /// Chooses the variant that a record has for the request; if it has none L2's may.
-    pub(super) fn select(&mut self, record: Rc<Entry>, now_ms: u64) {
-        self.variant = None;
-        if !record.is_fresh(now_ms) {
-            return;
-        }
-        // From before the resource varied: nobody knows for which requests.
-        self.stored = None;
-        self.why = Forward::VaryMiss;
-        let Some(variants) = Variants::read(record.body()) else { return };
-        self.record = Some(record);
-        let mut text = Vec::new();
-        let (names, normalisers) = (variants.names(), &self.policy.normalisers);
-        if vary::write_values(&mut text, names, self.request(), normalisers).is_ok() {
-            self.variant = variants.key(&self.key, &text);
-        }
-    }
-
-    /// Whether a stored response answers the request; if not it is kept to be validated.
-    pub(super) fn consider(
-        &mut self,
-        entry: Rc<Entry>,
-        now_ms: u64,
-        level: Level,
-        worker: &mut Worker,
-    ) -> Option<Found> {
-        if self.has.authorization && !entry.meta().shared && !self.rule.store.authorization_ignored
-        {
-            // Neither served nor validated: it is not this client's.
-            self.why = Forward::Request;
-            return None;
-        }
-        let (outcome, refresh) = match reuse(entry.standing(now_ms), &self.wanted()) {
-            Reuse::Fresh if self.detached => (Outcome::Miss, false),
-            Reuse::Fresh if self.waits > 0 => (Outcome::Collapsed, false),
-            Reuse::Fresh => (level.fresh().1, self.early),
-            Reuse::Stale => (Outcome::StaleHit, false),
-            // Without a way to fetch and store it meanwhile, it is fetched now.
-            Reuse::Refresh if self.policy.origin.is_some() && !self.asked().no_store => {
-                (Outcome::StaleHit, true)
-            }
-            Reuse::Refresh | Reuse::Validate => {
-                self.keep_for_later(entry, Forward::Stale);
-                return None;
-            }
-            Reuse::Refused => {
-                self.keep_for_later(entry, Forward::Request);
-                return None;
-            }
-        };
-        if self.behind.is_none() {
-            worker.counters.count(Counter::Request(outcome));
-        }
-        Some(Found { entry, level, outcome, refresh, now_ms })
-    }
-
-    /// Of two stored responses the younger is kept (RFC 9111, 4.1).
-    fn keep_for_later(&mut self, entry: Rc<Entry>, why: Forward) {
-        let age = |entry: &Entry| entry.meta().stored_ms;
-        if self.stored.as_ref().is_none_or(|stored| age(stored) <= age(&entry)) {
-            self.stored = Some(entry);
-            self.why = why;
-        }
     }
 }
 

@@ -14,11 +14,15 @@ mod existence_tests;
 mod fill;
 mod found;
 mod freshen;
+mod held;
 mod invalidation;
+#[cfg(test)]
+mod invalidation_tests;
 mod origin;
 mod protection;
 mod purge;
 mod refused;
+mod stored;
 mod storing;
 mod worker;
 
@@ -107,6 +111,8 @@ closed_enum! {
         ParameterMissing => "parameter_missing",
         /// A query parameter that should be an id is none.
         NotAnId => "not_an_id",
+        /// There is no room to remember it.
+        Memory => "memory",
     }
 }
 

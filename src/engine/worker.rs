@@ -5,6 +5,7 @@ use std::rc::Rc;
 use hashbrown::{HashMap, HashSet};
 
 use super::existence::News;
+use super::held::Held;
 use super::protection::Origins;
 use super::refused::Refused;
 use crate::coherence::{Bump, Generations, TagKey, Validity};
@@ -37,6 +38,8 @@ pub struct Worker {
     pub counters: Counters,
     /// Bytes of responses being copied.
     pub filling: usize,
+    /// What requests hold that are not answered yet.
+    pub held: Held,
     /// Changes for L2 not yet handed over.
     pub outbox: Vec<Write>,
     /// Whether the process has no other workers.
@@ -81,6 +84,7 @@ impl Worker {
             l1: Entries::new(seed),
             counters: Counters::default(),
             filling: 0,
+            held: Held::default(),
             outbox: Vec::new(),
             is_alone: false,
             is_degraded: false,

@@ -89,12 +89,12 @@ pub(super) fn request_with(
 }
 
 /// The event loop's turn: our own message comes back, what was queued goes out.
-fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
+pub(super) fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
     host.context.set(ROOT);
     module.on_queue_ready(ROOT, 7);
 }
 
-fn reply(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, token: u32, body: &[u8]) {
+pub(super) fn reply(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, token: u32, body: &[u8]) {
     host.context.set(ROOT);
     host.set_fields(FieldMap::Call, &[(":status", "200")]);
     host.set_buffer(Buffer::CallBody, body);
@@ -226,13 +226,14 @@ fn beyond_the_bound_requests_go_on_without_l2() {
     assert_eq!(host.metric("tiercel.l2_errors.kind.saturated"), 1);
 }
 
-/// A stored response as L2 holds it, received at `received_ms`.
-fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
+/// A stored response as L2 holds it, received at `received_ms`; it may hide errors.
+pub(super) fn in_l2(path: &str, body: &[u8], received_ms: u64) -> Vec<u8> {
     let key = Key::new(format!("://{path}").as_bytes());
     let meta = Meta {
         status: 200,
         stored_ms: received_ms,
         fresh_until_ms: received_ms + 60_000,
+        stale_if_error_s: 3_600,
         ..Meta::default()
     };
     let fields = FieldsBuf::default().to_block();

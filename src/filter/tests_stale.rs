@@ -5,7 +5,7 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
-use super::tests::{configure, request, request_with, respond_with};
+use super::tests::{TABLE, configure, in_l2, reply, request, request_with, respond_with, turn};
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
 #[cfg(target_arch = "wasm32")]
@@ -87,6 +87,31 @@ fn a_newer_response_that_is_too_large_leaves_no_older_one() {
     assert_eq!(changes(&host, 12), []);
     let action = respond_with(&host, &mut module, 12, &[(":status", "503")], b"sorry");
     assert_eq!(action, Action::Continue);
+}
+
+#[test]
+fn what_l2_has_that_is_stale_is_kept_if_there_is_room() {
+    // Room for three times 16 KiB.
+    let config = json!({
+        "role": "cache",
+        "l2": {"cluster": "l2", "max_batch": 1, "max_in_flight": 1},
+        "waiting": {"max": 1, "max_per_key": 1},
+        "protection": {"max_fetches": 1},
+        "routes": [{"path": "/a", "ttl": "60s"}],
+    });
+    for (bytes, kept) in [(30_000, true), (60_000, false)] {
+        let (host, mut module) = module();
+        configure(&host, &mut module, &config);
+        host.context.set(ROOT);
+        module.on_tick(ROOT);
+        reply(&host, &mut module, 1, format!("+OK\r\n{TABLE}+OK\r\n").as_bytes());
+        assert_eq!(request(&host, &mut module, 11, "/a"), Action::Pause);
+        turn(&host, &mut module);
+        reply(&host, &mut module, 2, &in_l2("/a", &vec![b'x'; bytes], 900_000));
+        let action = respond_with(&host, &mut module, 11, &[(":status", "503")], b"sorry");
+        assert_eq!(action == Action::Pause, kept, "{bytes}");
+        assert_eq!(host.responses.borrow().len(), usize::from(kept));
+    }
 }
 
 #[test]
