@@ -31,6 +31,10 @@ impl Missed {
     pub(super) fn keep(&mut self, entry: Rc<Entry>, heat: impl Fn(&Entry) -> u8) -> Vec<Rc<Entry>> {
         // What it replaces is missed no more.
         let _ = self.take(entry.key().hash());
+        if entry.len() > self.budget {
+            // Nobody gives way for what has no room even then.
+            return vec![entry];
+        }
         let mut dropped = Vec::new();
         let own = heat(&entry);
         while self.bytes + entry.len() > self.budget {
@@ -119,6 +123,17 @@ mod tests {
         assert!(kept.is_sorted_by(|a, b| a > b) && kept.len() == 10);
         assert!(kept.iter().all(|heat| *heat >= 150), "{kept:?}");
         assert!(missed.is_empty() && dropped >= 190);
+    }
+
+    /// `degraded.write_back` may be less than `l2.max_entry`: one such pushes out all that is no hotter, and is not kept.
+    #[test]
+    fn what_has_no_room_at_all_pushes_nothing_out() {
+        let mut missed = Missed::new(10 * entry(0).len());
+        (0..10).for_each(|number| assert!(missed.keep(entry(number), heat).is_empty()));
+        let (fields, body) = (FieldsBuf::default().to_block(), vec![0; 2_000].into());
+        let large = Rc::new(Entry::new(Meta::default(), Key::new(&[200]), fields, body));
+        assert_eq!(missed.keep(Rc::clone(&large), heat), [large]);
+        assert_eq!(missed.take_all(heat).len(), 10);
     }
 
     #[test]
