@@ -10,6 +10,9 @@ use crate::closed_enum::closed_enum;
 const VERSION: u8 = 1;
 /// Bits of a hash that tell shards apart, at most.
 const MAX_DEPTH: u8 = 16;
+/// Bytes of shards for each id, at most; and however few there are.
+const PER_ID: usize = 8;
+const FEW: usize = 1 << 10;
 
 closed_enum! {
     /// Why bytes are no filter.
@@ -155,6 +158,8 @@ pub struct Assembly {
     directory: Box<[u16]>,
     shards: Vec<Option<Shard>>,
     missing: usize,
+    /// Bytes of shards there is room for.
+    room: usize,
 }
 
 impl Assembly {
@@ -189,7 +194,14 @@ impl Assembly {
             directory,
             shards: std::iter::repeat_with(|| None).take(count).collect(),
             missing: count,
+            room: usize::MAX,
         })
+    }
+
+    /// The same, for a filter of so many ids at most: others may have written what is larger.
+    #[must_use]
+    pub fn within(self, ids: usize) -> Self {
+        Self { room: ids.saturating_mul(PER_ID).saturating_add(FEW), ..self }
     }
 
     /// Pieces that there are, the first one included.
@@ -206,6 +218,9 @@ impl Assembly {
         let mut bytes = open(self.serial, index, piece)?;
         let place = index.checked_sub(1).and_then(|index| self.shards.get_mut(index));
         let place = place.ok_or(DecodeError::Malformed)?;
+        if place.is_none() {
+            self.room = self.room.checked_sub(bytes.len()).ok_or(DecodeError::Malformed)?;
+        }
         let shard = Shard::decode(&mut bytes).filter(|_| bytes.is_empty());
         let shard = shard.ok_or(DecodeError::Malformed)?;
         self.missing -= usize::from(place.replace(shard).is_none());
@@ -304,6 +319,23 @@ mod tests {
                 let facts = (read.ids(), read.complete_ms(), read.highest());
                 assert_eq!(facts, (u64::from(count), 7, 9));
                 assert_eq!(pieces(&read), kept);
+            }
+        }
+    }
+
+    /// Redis may hold pieces of 32 MiB, 65,536 of them, each with the checksum that anybody can make.
+    #[test]
+    fn no_more_is_kept_than_so_many_ids_need() {
+        for count in [0_u32, 1, 33, 100, 1_000, 50_000] {
+            for width in [Width::Eight, Width::Sixteen] {
+                let kept = pieces(&filter(count, width));
+                let assembly = Assembly::new(SERIAL, &kept[0]).unwrap().within(count as usize);
+                let add = |mut all: Assembly| {
+                    kept.iter().enumerate().skip(1).try_for_each(|(n, piece)| all.add(n, piece))
+                };
+                assert_eq!(add(assembly), Ok(()), "{count} {width:?}");
+                let tight = Assembly::new(SERIAL, &kept[0]).unwrap().within(1_000);
+                assert_eq!(add(tight).is_err(), count > 1_000, "{count} {width:?}");
             }
         }
     }

@@ -21,14 +21,15 @@ impl Keeper {
         }
     }
 
-    /// A piece of the fleet's filter came, or did not.
-    pub(super) fn has_piece(&mut self, index: usize, piece: Option<&[u8]>) {
+    /// A piece of the fleet's filter, of so many ids at most, came or did not.
+    pub(super) fn has_piece(&mut self, index: usize, piece: Option<&[u8]>, most: usize) {
         let Doing::Loading(snapshot, assembly, _) = &mut self.doing else { return };
         let snapshot = *snapshot;
         let added = match (piece, assembly.as_mut()) {
             (None, _) => Err(DecodeError::Truncated),
             (Some(piece), None) => {
-                Assembly::new(snapshot.serial, piece).map(|begun| *assembly = Some(Box::new(begun)))
+                let begun = Assembly::new(snapshot.serial, piece).map(|begun| begun.within(most));
+                begun.map(|begun| *assembly = Some(Box::new(begun)))
             }
             (Some(piece), Some(assembly)) => assembly.add(index, piece),
         };

@@ -334,7 +334,8 @@ impl Keeper {
             }
             (Errand::Piece(of, index), Doing::Loading(snapshot, ..)) if of == snapshot.serial => {
                 let piece = replies.map(fleet::piece);
-                self.has_piece(index, piece.and_then(Result::ok).flatten());
+                let piece = piece.and_then(Result::ok).flatten();
+                self.has_piece(index, piece, around.space.max_ids);
             }
             (Errand::Stored(of), Doing::Storing(_, snapshot, _))
                 if of == snapshot.serial && !replies.is_some_and(fleet::is_kept) =>
