@@ -8,8 +8,9 @@ use crate::http::fields::Fields;
 use crate::http::percent::decode;
 use crate::http::query::{parameter, parameters};
 
-/// Tags that one template makes, at most.
+/// Tags that one template makes, at most, and the bytes of their names together: a long value is in each of them.
 const MOST: usize = 256;
+const MOST_BYTES: usize = 1 << 20;
 
 /// A tag's name with gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +127,9 @@ impl Template {
                 Part::Text(text) => names.iter_mut().for_each(|name| name.push_str(text)),
                 Part::Gap { source, otherwise } => {
                     let mut values = source.values(with);
-                    if values.is_empty() || values.len() * names.len() > MOST {
+                    let is_much = values.len() * names.len() > MOST
+                        || bytes(&values) * names.len() + bytes(&names) * values.len() > MOST_BYTES;
+                    if values.is_empty() || is_much {
                         values = otherwise.iter().map(ToString::to_string).collect();
                     }
                     let each = |name: &String| {
@@ -233,6 +236,10 @@ impl Gap {
     }
 }
 
+fn bytes(texts: &[String]) -> usize {
+    texts.iter().map(String::len).sum()
+}
+
 /// The values in a document; none if there are too many, or one that names nothing.
 fn in_json(pointer: &Pointer, document: Option<&Value>) -> Vec<String> {
     let Some(document) = document else { return Vec::new() };
@@ -303,6 +310,28 @@ mod tests {
         let mut tags = Tags::default();
         Template::parse(template, PATH).unwrap().fill(&with, &TagKey::default(), &mut tags);
         tags
+    }
+
+    /// 256 times a text of 64 KiB are 16 MiB, and `coherence.max_body` may be as large as the VM.
+    #[test]
+    fn names_are_not_multiplied_beyond_measure() {
+        let tags = |text: &str, template: &str| {
+            let request = json!({"ids": (0..200).collect::<Vec<_>>(), "text": text});
+            let with = Filling {
+                request: Some(&request),
+                ..Filling::of_head(b"/", None, Fields::default())
+            };
+            let mut tags = Tags::default();
+            Template::parse(template, "/").unwrap().fill(&with, &TagKey::default(), &mut tags);
+            tags.as_slice().len()
+        };
+        for template in
+            ["{request:/ids/*|a}{request:/text|a}", "{request:/text|a}{request:/ids/*|a}"]
+        {
+            assert_eq!(tags(&"x".repeat(1_000), template), 200);
+            let most = if template.ends_with("ids/*|a}") { 1 } else { 200 };
+            assert_eq!(tags(&"x".repeat(10_000), template), most, "{template}");
+        }
     }
 
     #[test]
