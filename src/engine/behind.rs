@@ -36,7 +36,7 @@ impl Exchange {
             return false;
         }
         worker.refreshing.insert(hash);
-        self.stored = Some(Rc::clone(entry));
+        self.stored = self.hold.keep(entry, usize::MAX);
         self.why = Forward::Stale;
         self.behind = Some(Behind::Refresh(hash));
         true

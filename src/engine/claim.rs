@@ -80,7 +80,8 @@ impl Exchange {
     #[must_use]
     pub fn takes(&self, found: &Found) -> bool {
         let received = |entry: &Entry| entry.meta().stored_ms;
-        self.behind.is_none() || self.stored.as_deref().map(received) < Some(received(&found.entry))
+        self.behind.is_none()
+            || self.stored.as_deref().map(|stored| received(stored)) < Some(received(&found.entry))
     }
 
     /// Gives its lease back, if it has one, after everything that it has stored; or closes it, for what it fetched

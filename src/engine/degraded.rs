@@ -13,7 +13,7 @@ impl Exchange {
     pub fn bridges(&self, now_ms: u64, worker: &mut Worker) -> Option<Found> {
         let force = self.policy.l2.as_ref()?.health.force;
         let is_degraded = force == Some(Force::Degraded) || worker.is_degraded && force.is_none();
-        let entry = self.stored.as_ref().filter(|_| is_degraded && self.why == Forward::Stale)?;
+        let entry = self.stored.as_deref().filter(|_| is_degraded && self.why == Forward::Stale)?;
         let (standing, wanted) = (entry.standing(now_ms), self.wanted());
         let asks_for_more =
             wanted.no_cache.is_some() || wanted.max_age.is_some() || wanted.min_fresh.is_some();

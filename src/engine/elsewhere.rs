@@ -114,7 +114,7 @@ impl Exchange {
             return FromL2::Forward;
         }
         super::keep(&self.policy, record, worker);
-        self.select(Rc::clone(record), now_ms);
+        self.select(record, now_ms);
         let Some(variant) = &self.variant else {
             worker.counters.count(Counter::L2(L2Lookup::Miss));
             return FromL2::Forward;

@@ -9,7 +9,7 @@ use super::elsewhere;
 use super::existence::{Judgement, Passed, judge, judge_bypassed};
 use super::fill::Fill;
 use super::found::{Found, Level};
-use super::held::{Held, Hold};
+use super::held::{Held, Hold, Kept};
 use super::invalidation::Invalidation;
 use super::protection::{Fetch, Origin};
 use super::{Bypass, Outcome, Worker};
@@ -85,12 +85,12 @@ pub struct Exchange {
     /// The resource's key.
     pub(super) key: Key,
     /// The record of the resource's variants, if L1 or L2 has one.
-    pub(super) record: Option<Rc<Entry>>,
+    pub(super) record: Option<Kept>,
     /// The variant's key, if the record knows it.
     pub(super) variant: Option<Key>,
     pub(super) why: Forward,
     /// What is stored and cannot be served as it stands: stale, or not what the client wants.
-    pub(super) stored: Option<Rc<Entry>>,
+    pub(super) stored: Option<Kept>,
     /// Whether L2 has nothing under the hash that was looked up last.
     pub(super) absent: bool,
     /// What its response depends on, as far as that is known.

@@ -171,7 +171,7 @@ impl Exchange {
         now_ms: u64,
         worker: &mut Worker,
     ) -> Option<(Rc<Entry>, Outcome, bool)> {
-        let stored = Rc::clone(self.stored.as_ref()?);
+        let stored = Rc::clone(self.stored.as_deref()?);
         if head.status == 304 && self.validating {
             let (entry, kept) = self.validated(&stored, head, now_ms, worker);
             return Some((entry, Outcome::Revalidated, kept));
@@ -182,7 +182,7 @@ impl Exchange {
 
     /// What is stored, if it may come in the place of an error.
     pub(super) fn stored_for_error(&self, now_ms: u64, worker: &Worker) -> Option<&Rc<Entry>> {
-        let stored = self.stored.as_ref().filter(|_| self.why == Forward::Stale)?;
+        let stored = self.stored.as_deref().filter(|_| self.why == Forward::Stale)?;
         let wanted = self.wanted();
         // Whoever wants to hear the origin hears its errors, too.
         let may_hide = wanted.no_cache.is_none()

@@ -24,13 +24,13 @@ impl Exchange {
         if !entry.meta().variants {
             return self.consider(entry, now_ms, level, worker);
         }
-        self.select(Rc::clone(&entry), now_ms);
+        self.select(&entry, now_ms);
         if self.variant.is_none() && level == Level::L1 {
             // Another worker may know more variants.
             let newer =
                 elsewhere::shared(&self.policy, &self.key, Some(&entry), || now_ms, &tier, worker);
             if let Some(newer) = newer.filter(|newer| newer.meta().variants) {
-                self.select(newer, now_ms);
+                self.select(&newer, now_ms);
             }
         }
         let variant = self.variant.as_ref()?;
@@ -42,7 +42,7 @@ impl Exchange {
     }
 
     /// Chooses the variant that a record has for the request; if it has none L2's may.
-    pub(super) fn select(&mut self, record: Rc<Entry>, now_ms: u64) {
+    pub(super) fn select(&mut self, record: &Rc<Entry>, now_ms: u64) {
         self.variant = None;
         if !record.is_fresh(now_ms) {
             return;
@@ -51,7 +51,9 @@ impl Exchange {
         self.stored = None;
         self.why = Forward::VaryMiss;
         let Some(variants) = Variants::read(record.body()) else { return };
-        self.record = Some(record);
+        // Without it, all that is known of variants, it is a miss.
+        let Some(kept) = self.hold.keep(record, self.policy.held_budget) else { return };
+        self.record = Some(kept);
         let mut text = Vec::new();
         let (names, normalisers) = (variants.names(), &self.policy.normalisers);
         if vary::write_values(&mut text, names, self.request(), normalisers).is_ok() {
@@ -83,11 +85,11 @@ impl Exchange {
                 (Outcome::StaleHit, true)
             }
             Reuse::Refresh | Reuse::Validate => {
-                self.keep_for_later(entry, level, Forward::Stale);
+                self.keep_for_later(&entry, Forward::Stale);
                 return None;
             }
             Reuse::Refused => {
-                self.keep_for_later(entry, level, Forward::Request);
+                self.keep_for_later(&entry, Forward::Request);
                 return None;
             }
         };
@@ -97,19 +99,15 @@ impl Exchange {
         Some(Found { entry, level, outcome, refresh, now_ms })
     }
 
-    /// Of two stored responses the younger is kept (RFC 9111, 4.1), if there is room for what L1 does not have.
-    fn keep_for_later(&mut self, entry: Rc<Entry>, level: Level, why: Forward) {
+    /// Of two stored responses the younger is kept (RFC 9111, 4.1), if there is room.
+    fn keep_for_later(&mut self, entry: &Rc<Entry>, why: Forward) {
         let age = |entry: &Entry| entry.meta().stored_ms;
-        if self.stored.as_ref().is_some_and(|stored| age(stored) > age(&entry)) {
+        if self.stored.as_ref().is_some_and(|stored| age(stored) > age(entry)) {
             return;
         }
         self.why = why;
-        if level != Level::L1 {
-            if self.hold.in_all() + entry.len() > self.policy.held_budget {
-                return;
-            }
-            self.hold.add(entry.len());
+        if let Some(kept) = self.hold.keep(entry, self.policy.held_budget) {
+            self.stored = Some(kept);
         }
-        self.stored = Some(entry);
     }
 }

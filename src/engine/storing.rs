@@ -99,8 +99,9 @@ impl Exchange {
 
     /// The record of the resource's variants, if there is one.
     pub(super) fn record(&self, now_ms: u64, worker: &mut Worker) -> Option<Rc<Entry>> {
-        let known =
-            worker.stored(self.key.as_bytes(), || now_ms).or_else(|| self.record.clone())?;
+        let known = worker
+            .stored(self.key.as_bytes(), || now_ms)
+            .or_else(|| self.record.as_deref().cloned())?;
         (known.meta().variants && known.is_fresh(now_ms)).then_some(known)
     }
 
