@@ -72,10 +72,15 @@ impl Held {
 }
 
 impl Hold {
-    /// Holds a stored response too, if all that is held is no more than `most` then.
+    /// Whether there is room for so many bytes more, if all that is held is to be no more than `most`.
+    pub(super) fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.of.bytes().saturating_add(bytes) <= most
+    }
+
+    /// Holds a stored response too, if there is room.
     pub(super) fn keep(&self, entry: &Rc<Entry>, most: usize) -> Option<Kept> {
-        let has_room = self.of.bytes().saturating_add(entry.len()) <= most;
-        (has_room || self.of.knows(entry)).then(|| self.of.keep(entry))
+        let has_room = self.has_room(entry.len(), most) || self.of.knows(entry);
+        has_room.then(|| self.of.keep(entry))
     }
 }
 

@@ -146,6 +146,26 @@ fn what_l1_has_that_is_stale_is_kept_if_there_is_room() {
 }
 
 #[test]
+fn a_request_that_there_is_no_room_for_twice_is_not_detached() {
+    // Room for twice 16 KiB.
+    let config = json!({
+        "role": "cache",
+        "origin": {"cluster": "origin"},
+        "waiting": {"max": 1, "max_per_key": 1},
+        "protection": {"max_fetches": 1},
+        "defaults": {"fetch": "detached"},
+    });
+    for (bytes, detached) in [(10_000, true), (20_000, false)] {
+        let (host, mut module) = module();
+        configure(&host, &mut module, &config);
+        let large = "x".repeat(bytes);
+        let action = request_with(&host, &mut module, 10, "/a", &[("x-large", &large)]);
+        assert_eq!((action == Action::Pause, host.calls.borrow().len() == 1), (detached, detached));
+        assert!(module.worker.held.bytes() < 2 << 14);
+    }
+}
+
+#[test]
 fn one_refresh_at_a_time_whatever_becomes_of_it() {
     let (host, mut module) = stored("stale-while-revalidate=60");
     let ask = |module: &mut _, context| {
