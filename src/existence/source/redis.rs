@@ -76,7 +76,7 @@ impl Redis {
             Step::Scan(_) => {
                 // Redis gives some twice when its table grows or shrinks meanwhile.
                 tally.page(most.saturating_mul(2))?;
-                self.step = match scan(replies, source.sorted, tally)? {
+                self.step = match scan(replies, source.sorted, most, tally)? {
                     0 => Step::Last,
                     cursor => Step::Scan(cursor),
                 };
@@ -102,8 +102,8 @@ fn members(mut replies: &[u8], most: usize) -> Result<usize, Failure> {
     }
 }
 
-/// Reads some members; the cursor behind them.
-fn scan(mut replies: &[u8], sorted: bool, tally: &mut Tally) -> Result<u64, Failure> {
+/// Reads some members; the cursor behind them. All of a small set come at once, and all may come twice, but not more.
+fn scan(mut replies: &[u8], sorted: bool, most: usize, tally: &mut Tally) -> Result<u64, Failure> {
     let all = next_array(&mut replies).map_err(|_| Failure::Malformed)?;
     let cursor = std::str::from_utf8(bulk(&mut replies)?).map_err(|_| Failure::Malformed)?;
     let cursor = cursor.parse().map_err(|_| Failure::Malformed)?;
@@ -119,6 +119,9 @@ fn scan(mut replies: &[u8], sorted: bool, tally: &mut Tally) -> Result<u64, Fail
             return Err(Failure::Malformed);
         }
         tally.add(&id);
+        if tally.len() > most.saturating_mul(3) {
+            return Err(Failure::TooMany);
+        }
     }
     let is_whole = all == 2 && replies.is_empty() && !(sorted && parts % 2 == 1);
     if is_whole { Ok(cursor) } else { Err(Failure::Malformed) }
@@ -226,6 +229,14 @@ mod tests {
         let replies: Vec<&[u8]> = [&b":3\r\n"[..]].into_iter().chain([&page[..]; 100]).collect();
         let (asked, list) = read(false, &replies);
         assert!(matches!(list, Some(Err(Failure::TooMany))) && asked.len() < 20, "{list:?}");
+    }
+
+    /// A reply of 32 MiB has five million.
+    #[test]
+    fn no_more_are_kept_of_one_reply_than_a_list_may_have() {
+        let many: Vec<_> = (0..10_000).map(|n| n.to_string()).collect();
+        let many: Vec<_> = many.iter().map(|n| &**n).collect();
+        assert_eq!(failure(&[b":3\r\n", &page("5", &many)]), Some(Failure::TooMany));
     }
 
     #[test]
