@@ -56,6 +56,9 @@ const LEASE_MS: u64 = 5_000;
 /// How long a filter that is not the last one is kept, in ms: others may be loading it, or it is not complete yet.
 const SPARE_MS: u64 = 60_000;
 
+/// Ids in the set, at most: twice the largest `recent`, and as many as are sent at once.
+const MOST: usize = 3 << 15;
+
 /// A space's keys.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
@@ -219,6 +222,9 @@ impl Keys {
 /// Reads what a poll says.
 pub(super) fn news(mut replies: &[u8]) -> Result<News, L2Error> {
     let count = next_array(&mut replies)?;
+    if count / 2 > MOST + 1 {
+        return Err(L2Error::Protocol);
+    }
     let mut news = News::default();
     for _ in 0..count / 2 {
         let member = bulk(&mut replies)?;
@@ -339,6 +345,16 @@ mod tests {
         // No other filter could follow that one.
         let last = b"*0\r\n$28\r\n1 18446744073709551615 6 7 9\r\n";
         assert_eq!(news(last), Ok(News::default()));
+    }
+
+    /// A reply of 32 MiB has two million.
+    #[test]
+    fn no_more_are_read_than_the_set_may_have() {
+        let text = |count: usize| {
+            let ids = "$1\r\n7\r\n$1\r\n5\r\n".repeat(count);
+            news(format!("*{}\r\n{ids}$-1\r\n", 2 * count).as_bytes()).map(|news| news.ids.len())
+        };
+        assert_eq!((text(MOST), text(MOST + 2)), (Ok(MOST), Err(L2Error::Protocol)));
     }
 
     #[test]
