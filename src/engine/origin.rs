@@ -150,8 +150,12 @@ impl Exchange {
     /// Takes the tags that the response names.
     fn tag_by(&mut self, fields: Fields<'_>) {
         let names = &self.policy.tag_fields;
-        for (_, value) in fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name)) {
+        let lines = fields.iter().filter(|(name, _)| names.iter().any(|n| **n == **name));
+        for (_, value) in lines {
             // One too many, and it is not stored.
+            if self.tags.as_slice().len() > MAX_TAGS {
+                return;
+            }
             self.tags.extend(self.policy.tag_key.list(value).take(MAX_TAGS + 1));
         }
     }
@@ -316,5 +320,37 @@ pub(super) fn meta(found: &Storable, status: u16, times: Times) -> Meta {
         variants: false,
         own_etag: false,
         took_ms: u32::try_from(took_ms).unwrap_or(u32::MAX),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::super::Begin;
+    use super::*;
+    use crate::coherence::Memory;
+    use crate::config::load;
+    use crate::http::fields::block;
+
+    /// A head of 60 KiB has room for a hundred lines of 129, which are sorted anew for each.
+    #[test]
+    fn no_more_tags_are_kept_than_show_that_there_are_too_many() {
+        let policy = Rc::new(load(json!({"role": "cache"}).to_string().as_bytes()).unwrap());
+        let request =
+            [(":method", "GET"), (":authority", "a"), (":scheme", "http"), (":path", "/")];
+        let (mut worker, shared) = (Worker::new(1), Memory::default());
+        let of = (&shared, |_| None);
+        let begun =
+            Exchange::begin(&policy, block(&request).into(), true, || 1_000, of, &mut worker);
+        let Begin::Miss(mut exchange) = begun else { panic!("{begun:?}") };
+        let line = |n: u32| (0..129).map(|tag| format!("{n}-{tag}")).collect::<Vec<_>>().join(" ");
+        let lines: Vec<_> = (0..50).map(line).collect();
+        let lines: Vec<_> = lines.iter().map(|line| ("surrogate-key", &**line)).collect();
+        exchange.tag_by(Fields::new(&block(&lines)));
+        assert!((MAX_TAGS + 1..2 * MAX_TAGS).contains(&exchange.tags.as_slice().len()));
+        assert_eq!(exchange.may_store(&worker), Err(NotStored::TooManyTags));
     }
 }
