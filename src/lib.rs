@@ -16,6 +16,7 @@ pub mod filter;
 pub mod health;
 pub mod host;
 pub mod http;
+mod json;
 pub mod l1;
 pub mod l2;
 pub mod observe;

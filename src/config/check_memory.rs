@@ -4,7 +4,8 @@
 //! most. The shared tier is outside the VMs, and only what a VM remembers of it counts.
 
 use super::check::{Check, MAX_REPLY};
-use super::schema::{Config, Role};
+use super::schema::{Config, Role, Route};
+use crate::json;
 
 const MIB: u64 = 1 << 20;
 /// What the host gives a VM, in MiB.
@@ -20,8 +21,8 @@ const SLOT: u64 = 256;
 const ID: u64 = 16;
 /// An id that came into being, in a table that has grown to twice its size.
 const RECENT_ID: u64 = 128;
-/// A page of a list, in MiB: 8 of JSON are about eight times as much once they are read.
-const PAGE: u64 = 64;
+/// A page of a list, in MiB, once it is read.
+const PAGE: u64 = json::PAGE as u64 / MIB;
 /// What a VM remembers of a slot of the shared tier.
 const SHARED_SLOT: u64 = 17;
 /// One part in so many is lost between allocations: the memory drill ends at 1.09 times what is charged.
@@ -103,6 +104,10 @@ pub(super) fn held_budget(config: &Config) -> usize {
 fn rest(config: &Config) -> u64 {
     let calls = config.l2.is_some() || config.origin.is_some() || !config.spaces.is_empty();
     let pages = config.spaces.values().any(|space| space.source.http.is_some());
-    // Whatever asked for it, one answer is read at a time.
-    BASE + if calls { MAX_REPLY / MIB } else { 0 } + if pages { PAGE } else { 0 }
+    let reads = |route: &Route| {
+        !route.invalidates.is_empty() || !route.creates.is_empty() || route.when.is_some()
+    };
+    let bodies = config.routes.iter().any(reads);
+    // Whatever asked for it, one answer is read at a time, or two bodies of half that size.
+    BASE + if calls || bodies { MAX_REPLY / MIB } else { 0 } + if pages { PAGE } else { 0 }
 }

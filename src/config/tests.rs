@@ -242,6 +242,13 @@ fn what_a_vm_may_hold_fits_into_it() {
                 l2.max_in_flight 32MiB + l2.write_budget 8MiB + degraded.write_back 8MiB + l2.max_entry 1MiB + 36MiB for the rest = 1088MiB, \
                 and 136MiB lost between them = 1224MiB: a VM can have 1024MiB";
     assert_eq!(too_much, [told]);
+    // Bodies are read as well where there is nothing else to read.
+    let rest = |route: serde_json::Value| {
+        let told = errors(&json!({"role": "cache", "l1": {"budget": "900MiB"}, "routes": [route]}));
+        told[0].split(" + ").last().unwrap().split(" for").next().unwrap().to_owned()
+    };
+    let write = json!({"path": "/a", "methods": ["PUT"], "bypass": true, "invalidates": ["a"]});
+    assert_eq!((&*rest(json!({"path": "/a"})), &*rest(write)), ("4MiB", "36MiB"));
     // The tunnel's filters hold nothing, and what is too large by itself is told once.
     assert!(errors(&json!({"role": "tunnel_open", "l1": {"budget": "900MiB"}})).is_empty());
     assert_eq!(errors(&json!({"role": "cache", "l1": {"budget": "2GiB"}})).len(), 1);

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::json;
+
 /// A body that may name tags.
 #[derive(Debug)]
 pub(super) enum Body {
@@ -22,21 +24,39 @@ impl Body {
         matches!(self, Self::Copied(_))
     }
 
-    /// Takes a chunk, if there is one and it fits. Returns how many bytes were taken.
+    /// Takes a chunk, if there is one and it fits. Returns how many bytes of memory that took.
     pub(super) fn chunk(&mut self, data: Option<Vec<u8>>, most: usize) -> usize {
         let Self::Copied(body) = self else { return 0 };
         let Some(data) = data.filter(|data| data.len() <= most.saturating_sub(body.len())) else {
             *self = Self::Unknown;
             return 0;
         };
+        let before = body.capacity();
         body.extend_from_slice(&data);
-        data.len()
+        body.capacity() - before
     }
 
     pub(super) fn json(&self) -> Option<Value> {
         match self {
-            Self::Copied(body) => serde_json::from_slice(body).ok(),
+            Self::Copied(body) => json::body(body),
             Self::Unwanted | Self::Unknown => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn all_the_memory_that_it_takes_is_told() {
+        let mut body = Body::new(true);
+        let told: usize = (0..1_100).map(|_| body.chunk(Some(vec![b'x']), 1_100)).sum();
+        let Body::Copied(copied) = &body else { panic!("{body:?}") };
+        assert!(told == copied.capacity() && told > 1_100, "{told}");
+        assert_eq!(body.chunk(Some(vec![b'x']), 1_100), 0);
+        assert!(matches!(body, Body::Unknown));
     }
 }

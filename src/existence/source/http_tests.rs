@@ -28,6 +28,16 @@ fn all_pages_are_read_twice() {
     assert_eq!(api.most_in_flight, 3);
 }
 
+/// Seventy times its length.
+#[test]
+fn a_page_that_takes_too_much_once_it_is_read_is_none() {
+    let body = |count| format!("{{\"rows\":[{{\"id\":1}}{}]}}", r#",{"":0}"#.repeat(count));
+    let found = |count| read_body(&of(Paging::One, false), &body(count)).err();
+    // A row without an id.
+    assert_eq!(found(10), Some(Failure::Malformed));
+    assert_eq!(found(200_000), Some(Failure::TooMany));
+}
+
 #[test]
 fn a_cursor_is_followed_to_its_end() {
     for total in [true, false] {

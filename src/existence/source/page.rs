@@ -10,6 +10,7 @@ use super::tally::Tally;
 use crate::coherence::{Pointer, canonical_json};
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::response::status;
+use crate::json;
 
 /// Cursors longer than this do not fit into a path.
 const MAX_CURSOR: usize = 4 << 10;
@@ -47,6 +48,9 @@ impl Page {
         let is_cut = length.is_some_and(|length| length != body.len().to_string().as_bytes());
         if is_cut && fields.get(b"content-encoding").is_none() {
             return Err(Failure::Incomplete);
+        }
+        if !json::fits(body, json::PAGE) {
+            return Err(Failure::TooMany);
         }
         let document = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
         let total = source.total.as_ref().map(|place| total(place, &document, most)).transpose()?;
