@@ -11,7 +11,7 @@
 //! (4), the bytes of its variant (4), the length of its text (2) and the text, which is empty if the
 //! place is vacant.
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::{Entry, Meta};
 use crate::http::fields::FieldsBuf;
@@ -61,10 +61,11 @@ pub struct Added {
 }
 
 impl Variants {
-    /// A record without variants.
+    /// A record without variants, made at this time. One that another instance makes at the same, of other names, has
+    /// another epoch: the same values mean something else there.
     #[must_use]
-    pub const fn new(epoch: u64, names: Names) -> Self {
-        Self { epoch, names, places: Vec::new() }
+    pub fn new(now_ms: u64, names: Names) -> Self {
+        Self { epoch: now_ms ^ xxh3_64(&names.to_bytes()), names, places: Vec::new() }
     }
 
     /// Reads the body of a record's entry; none if it is not sound.
@@ -276,6 +277,20 @@ mod tests {
         assert_eq!(add("it", 1_000).2, []);
         assert_eq!(variants.key(&resource, b"fr"), None);
         assert!(variants.key(&resource, b"it").is_some());
+    }
+
+    /// Two instances, and a response that varies by another field each time: what one stored would answer whoever says
+    /// the same in the other field.
+    #[test]
+    fn records_of_the_same_moment_and_other_names_share_no_variant() {
+        let resource = Key::new(b"http://a/x");
+        let key = |name: &[u8]| {
+            let mut record = Variants::new(7, Names::from_bytes(name).unwrap());
+            record.add(&resource, b"\x03\0en", 1, TWO).key
+        };
+        let (one, other) = (key(b"x-language"), key(b"x-region"));
+        assert!(one != other && one.hash() != other.hash());
+        assert_eq!(key(b"x-region"), other);
     }
 
     #[test]
