@@ -62,6 +62,17 @@ impl Sketch {
         }
     }
 
+    /// Leaves room for `keys` keys and no more: what then falls together is counted as often as each of it, at least.
+    pub fn shrink(&mut self, keys: usize) {
+        let width = keys.max(MIN_WORDS).next_power_of_two();
+        while self.words.len() > width {
+            let upper = self.words.split_off(self.words.len() / 2);
+            self.words.iter_mut().zip(upper).for_each(|(word, other)| *word |= other);
+        }
+        self.words.shrink_to_fit();
+        self.increments = self.increments.min(self.words.len() * SAMPLE / 2);
+    }
+
     fn age(&mut self) {
         self.words.iter_mut().for_each(|word| *word = (*word >> 1) & HALVED);
         self.increments /= 2;

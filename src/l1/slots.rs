@@ -195,6 +195,39 @@ impl<V> Slots<V> {
         }
     }
 
+    /// Leaves no slot free: each gets another number, in the order of the queues.
+    pub(super) fn compact(&mut self) {
+        let mut before = std::mem::take(&mut self.all);
+        let used = before.iter().filter(|slot| slot.value.is_some()).count();
+        let mut all: Vec<Slot<V>> = Vec::with_capacity(used);
+        for queue in [Queue::Small, Queue::Main] {
+            let list = self.list(queue);
+            let mut index = std::mem::replace(&mut list.first, NONE);
+            list.last = NONE;
+            while let Some(slot) = before.get_mut(index as usize) {
+                index = slot.next;
+                let Ok(number) = u32::try_from(all.len()) else { break };
+                let previous = list.last;
+                if let Some(last) = all.get_mut(previous as usize) {
+                    last.next = number;
+                } else {
+                    list.first = number;
+                }
+                list.last = number;
+                all.push(Slot { value: slot.value.take(), previous, next: NONE, ..*slot });
+            }
+        }
+        (self.all, self.free) = (all, NONE);
+    }
+
+    /// Each slot that is in use, with its number, and its hash.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = (u32, u64)> {
+        (0..)
+            .zip(&self.all)
+            .filter(|(_, slot)| slot.value.is_some())
+            .map(|(n, slot)| (n, slot.hash))
+    }
+
     /// Checks that every slot is in one queue or free, and shows those in use to `check`.
     #[cfg(test)]
     pub(super) fn validate(&self, mut check: impl FnMut(u32, &Slot<V>)) {

@@ -22,6 +22,8 @@ pub trait Stored {
     fn weight(&self) -> usize;
 }
 
+/// So many slots are not given back.
+const FEW: usize = 1 << 10;
 /// Uses beyond this are not counted: it bounds how long an entry circles in the main queue.
 const USES_CAP: u8 = 3;
 
@@ -195,7 +197,21 @@ impl<V: Stored> Store<V> {
         self.sketch.grow(self.slots.count());
         let slots = &self.slots;
         self.table.insert_unique(hash, index, |i| slots.get(*i).map_or(0, |slot| slot.hash));
+        if self.slots.count() > FEW.max(2 * self.len()) {
+            self.compact();
+        }
         true
+    }
+
+    /// Gives back what many small entries needed: the large ones in their place are not charged for it.
+    fn compact(&mut self) {
+        self.slots.compact();
+        self.sketch.shrink(self.slots.count());
+        self.table = HashTable::with_capacity(self.slots.count());
+        let slots = &self.slots;
+        for (index, hash) in slots.hashes() {
+            self.table.insert_unique(hash, index, |i| slots.get(*i).map_or(0, |slot| slot.hash));
+        }
     }
 
     /// Takes out of their queues those whose place a newcomer asked for `frequency` times would
@@ -386,6 +402,22 @@ mod tests {
         assert_eq!((store.slots.count(), store.len()), (100, 100));
         assert!(store.table.capacity() < 300);
         store.validate();
+    }
+
+    /// Slots, table and sketch are charged to entries: the small ones that are gone by now paid for them.
+    #[test]
+    fn what_small_entries_needed_is_given_back() {
+        let mut store = Store::new(1_000_000, 1);
+        (0..100_000).for_each(|key| _ = store.insert(item(key, 10)));
+        (100_000..101_000).for_each(|key| {
+            (0..20).for_each(|_| _ = store.insert(item(key, 1_000)));
+        });
+        store.validate();
+        let (len, table) = (store.len(), store.table.capacity());
+        assert!(
+            len < 10_000 && store.slots.count() <= 2 * len && table <= 4 * len,
+            "{len} {table}"
+        );
     }
 
     #[test]
