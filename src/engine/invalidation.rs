@@ -239,11 +239,12 @@ impl Invalidation {
         let Some((pointer, text)) = &self.rule.writes.when else { return false };
         let Some(document) = request else { return false };
         let mut is_read = false;
-        pointer.visit(document, &mut |value| {
+        let are_all = pointer.visit(document, &mut |value| {
             is_read = value.as_str().is_some_and(|found| !found.contains(&**text));
             is_read
         });
-        is_read
+        // An element that does not say so may be another one's.
+        are_all && is_read
     }
 
     /// The tags that the route's templates make, of those that are `wanted`.

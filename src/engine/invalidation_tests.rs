@@ -22,6 +22,8 @@ fn policy() -> Rc<Policy> {
                 ["game:{request:/gid|any}", "event:{response:/id|any}"]},
             {"path": "/graphql", "methods": ["POST"], "invalidates": ["games"],
                 "when": {"request": "/query", "contains": "mutation"}},
+            {"path": "/batch", "methods": ["POST"], "invalidates": ["games"],
+                "when": {"request": "/*/query", "contains": "mutation"}},
             {"path": "/search", "methods": ["POST"], "safe": true},
         ],
     });
@@ -131,6 +133,25 @@ fn reads_by_other_methods_change_nothing() {
     ] {
         let found = stale(&["games"], |worker| {
             let mut write = write("POST", "/graphql").unwrap();
+            write.request_chunk(Some(body.as_bytes().to_vec()), worker);
+            write.respond(200, NONE, 1_000, worker);
+        });
+        assert_eq!(!found.is_empty(), changes, "{body}");
+    }
+}
+
+/// What it does not say in full may be a mutation: a persisted one, say.
+#[test]
+fn a_batch_changes_nothing_only_if_each_of_it_says_so() {
+    for (body, changes) in [
+        (r#"[{"query": "{a}"}, {"query": "{b}"}]"#, false),
+        (r#"[{"query": "{a}"}, {"query": "mutation {b}"}]"#, true),
+        (r#"[{"query": "{a}"}, {"extensions": {}}]"#, true),
+        (r#"[{"extensions": {}}, {"query": "{a}"}]"#, true),
+        ("[]", true),
+    ] {
+        let found = stale(&["games"], |worker| {
+            let mut write = write("POST", "/batch").unwrap();
             write.request_chunk(Some(body.as_bytes().to_vec()), worker);
             write.respond(200, NONE, 1_000, worker);
         });
