@@ -11,6 +11,7 @@ use super::existence::{News, created};
 use super::held::{Held, Hold};
 use crate::coherence::{Bump, Filling, Intent, Tag, Tags, Template};
 use crate::config::{Policy, Rule};
+use crate::http::field_set::is_same;
 use crate::http::fields::Fields;
 use crate::http::key::write_key;
 use crate::http::percent::normalise;
@@ -63,10 +64,9 @@ impl Invalidation {
         let read = RequestHead::read(Fields::new(&head));
         let writes = &rule.writes;
         let is_unsafe = |method: &[u8]| !SAFE.contains(&method);
-        let overridden = OVERRIDES
-            .iter()
-            .filter_map(|name| read.fields.get(name))
-            .any(|method| is_unsafe(&method.to_ascii_uppercase()));
+        let overrides = |name: &[u8]| OVERRIDES.iter().any(|known| is_same(known, name));
+        let mut overridden = read.fields.iter().filter(|(name, _)| overrides(name));
+        let overridden = overridden.any(|(_, method)| is_unsafe(&method.to_ascii_uppercase()));
         let changes = is_unsafe(read.method) || overridden;
         ((changes || !writes.invalidates.is_empty() || !writes.creates.is_empty())
             && !writes.safe

@@ -121,6 +121,21 @@ fn a_write_of_unknown_outcome_may_come_true_for_a_while() {
     }
 }
 
+/// CGI and its heirs cannot tell `_` from `-`, and some take the last of several lines.
+#[test]
+fn whatever_an_origin_may_take_for_the_method_counts() {
+    let policy = policy();
+    let changes = |fields: &[(&str, &str)]| {
+        let rule = policy.rule(b"GET", b"/g/7", b"");
+        let head = [(":method", "GET"), (":path", "/g/7"), (":authority", "a")];
+        let head = block(&[&head, fields].concat());
+        Invalidation::of(&policy, rule, head.into(), &Held::default()).is_some()
+    };
+    let (dashed, other) = ("x-http-method-override", "x_http_method_override");
+    assert!(changes(&[(dashed, "put")]) && !changes(&[(dashed, "get")]));
+    assert!(changes(&[(other, "PUT")]) && changes(&[(dashed, "GET"), (dashed, "PUT")]));
+}
+
 #[test]
 fn reads_by_other_methods_change_nothing() {
     assert!(write("POST", "/search").is_none() && write("GET", "/g/7").is_none());

@@ -22,7 +22,7 @@ impl FieldSet {
     /// Whether `name`, in lower case, is one of them.
     #[must_use]
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.lengths & bit(name) != 0 && self.names.iter().any(|n| same(n, name))
+        self.lengths & bit(name) != 0 && self.names.iter().any(|n| is_same(n, name))
     }
 
     /// Whether one of `fields` is in the set.
@@ -37,7 +37,8 @@ impl FieldSet {
     }
 }
 
-fn same(one: &[u8], other: &[u8]) -> bool {
+/// Whether two names, in lower case, are the same.
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let dashed = |byte: u8| if byte == b'_' { b'-' } else { byte };
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| dashed(*a) == dashed(*b))
 }
