@@ -117,7 +117,7 @@ impl Exchange {
     pub(super) fn land(&self, entry: &Rc<Entry>, worker: &mut Worker) {
         let waited_for = self.leads.is_some_and(|ticket| worker.flights.has_followers(ticket));
         if waited_for && is_of_now(&self.policy, worker) {
-            worker.landed.insert(entry.key().hash(), Rc::clone(entry));
+            worker.landed.insert(entry.key().as_bytes().into(), Rc::clone(entry));
         }
     }
 

@@ -60,8 +60,8 @@ pub struct Worker {
     pub generations: Generations,
     /// Chance, for what is better not done by all at once.
     pub(super) random: fastrand::Rng,
-    /// What was just stored for those who wait for it, should L1 not take it.
-    pub(super) landed: HashMap<u128, Rc<Entry>>,
+    /// What was just stored for those who wait for it, should L1 not take it, by its full key.
+    pub(super) landed: HashMap<Box<[u8]>, Rc<Entry>>,
     /// Who waits for whose fetch.
     pub flights: Flights,
     /// How the origins fare.
@@ -123,7 +123,7 @@ impl Worker {
     /// What L1 has under `key`, if nothing has made it invalid.
     pub(super) fn stored(&mut self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Rc<Entry>> {
         let of_l1 = self.l1.get(key).map(Rc::clone);
-        let entry = of_l1.or_else(|| self.landed(key))?;
+        let entry = of_l1.or_else(|| self.landed.get(key).map(Rc::clone))?;
         let validity = self.generations.validity(entry.tags(), entry.epoch());
         if validity == Validity::Current {
             return Some(entry);
@@ -139,13 +139,6 @@ impl Worker {
             Some(_) => {}
         }
         usable
-    }
-
-    fn landed(&self, key: &[u8]) -> Option<Rc<Entry>> {
-        if self.landed.is_empty() {
-            return None;
-        }
-        self.landed.get(&Key::new(key).hash()).map(Rc::clone)
     }
 
     /// All who waited for what was just stored have looked for it.

@@ -198,6 +198,25 @@ fn one_refresh_at_a_time_whatever_becomes_of_it() {
 }
 
 #[test]
+fn who_waits_gets_what_l1_does_not_take() {
+    for vary in ["", "accept-language"] {
+        let (host, mut module) = module();
+        let off = json!({"budget": "0B"});
+        // L2 alone takes it, and is not asked.
+        let l2 = json!({"cluster": "l2", "health": {"force": "degraded"}});
+        let config = json!({"role": "cache", "l1": off, "shared": off, "l2": l2});
+        configure(&host, &mut module, &config);
+        let german = [("accept-language", "de")];
+        assert_eq!(request_with(&host, &mut module, 10, "/a", &german), Action::Continue);
+        assert_eq!(request_with(&host, &mut module, 11, "/a", &german), Action::Pause);
+        let fields = [OK, ("vary", vary), ("cache-control", "max-age=60"), ("content-length", "4")];
+        respond_with(&host, &mut module, 10, &fields, b"body");
+        turn(&host, &mut module);
+        assert_eq!(*host.responses.borrow(), [(11, 200, b"body".to_vec())], "vary {vary:?}");
+    }
+}
+
+#[test]
 fn a_condition_on_a_miss_makes_a_304_of_a_200() {
     let (host, mut module) = module();
     request_with(&host, &mut module, 10, "/a", &[("if-none-match", "\"a\"")]);
