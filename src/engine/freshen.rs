@@ -5,7 +5,8 @@ use std::rc::Rc;
 use super::exchange::Exchange;
 use super::origin::meta;
 use super::{Worker, keep};
-use crate::entry::{Entry, Meta, Variants};
+use crate::coherence::Tags;
+use crate::entry::{Entry, MAX_TAGS, Meta, Variants};
 use crate::http::etag::EntityTag;
 use crate::http::fields::{Fields, FieldsBuf};
 use crate::http::freshness::Times;
@@ -55,8 +56,9 @@ impl Exchange {
         let times = Times { asked_ms: self.asked_ms, received_ms: now_ms };
         // It was asked about by a request that may have been HEAD, and is a GET's all the same.
         let asked = Asked { head: false, ..self.asked() };
+        let tags = self.tags.with(stored.tags());
         let found = storable(&updated, &self.rule.store, asked, times)
-            .and_then(|found| self.still_fits(&updated, now_ms, worker).map(|()| found))
+            .and_then(|found| self.still_fits(&updated, &tags, now_ms, worker).map(|()| found))
             .map(|mut found| {
                 self.jitter(&mut found, now_ms, worker);
                 found
@@ -71,7 +73,6 @@ impl Exchange {
         let own_etag = stored.meta().own_etag;
         let meta = Meta { own_etag, ..meta };
         let entry = Entry::new(meta, stored.key().clone(), block.clone(), stored.body().into());
-        let tags = self.tags.with(stored.tags());
         let entry = Rc::new(entry.with_tags(tags.as_slice().into(), self.epoch));
         match found {
             Ok(_) => {
@@ -104,14 +105,18 @@ impl Exchange {
         excluded.kept().collect::<FieldsBuf>().to_block()
     }
 
-    /// Whether an updated response may stay where it is stored.
+    /// Whether an updated response, with these tags, may stay where it is stored.
     fn still_fits(
         &self,
         updated: &ResponseHead<'_>,
+        tags: &Tags,
         now_ms: u64,
         worker: &mut Worker,
     ) -> Result<(), NotStored> {
         self.may_store(worker)?;
+        if tags.as_slice().len() > MAX_TAGS {
+            return Err(NotStored::TooManyTags);
+        }
         let Some(names) = self.names(updated)? else { return Ok(()) };
         let record = self.record(now_ms, worker);
         let known = record.and_then(|record| Variants::read(record.body()));

@@ -66,6 +66,31 @@ fn what_is_stale_is_validated_and_served_from_the_store() {
     assert_eq!(host.responses.borrow()[1], (12, 200, b"body".to_vec()));
 }
 
+/// Nobody could read it anywhere else: a stored entry has 128 tags at most.
+#[test]
+fn what_has_too_many_tags_once_it_is_validated_is_not_stored() {
+    let list = |from: u32| (from..from + 100).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+    for (second, kept) in [(list(10), true), (list(500), false)] {
+        let (host, mut module) = module();
+        request(&host, &mut module, 10, "/a");
+        let (first, fresh) = (list(0), ("cache-control", "max-age=1"));
+        respond_with(
+            &host,
+            &mut module,
+            10,
+            &[OK, ETAG, fresh, ("surrogate-key", &first)],
+            b"body",
+        );
+        host.now_ms.set(1_002_000);
+        request(&host, &mut module, 11, "/a");
+        let not_modified = [(":status", "304"), ETAG, fresh, ("surrogate-key", &second)];
+        respond_with(&host, &mut module, 11, &not_modified, b"");
+        assert_eq!(*host.responses.borrow(), [(11, 200, b"body".to_vec())]);
+        let action = request(&host, &mut module, 12, "/a");
+        assert_eq!(action == Action::Pause, kept);
+    }
+}
+
 #[test]
 fn an_error_is_hidden_where_that_is_allowed() {
     for (directives, hidden) in [("stale-if-error=9", true), ("must-revalidate", false)] {
