@@ -1,5 +1,6 @@
 //! The worker's L2 client: queues, calls in flight, answers. What a call says is in `calls.rs`.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -219,12 +220,10 @@ impl Client {
 
     /// Queues bumps. There are never more than cells.
     pub fn bump(&mut self, cells: Cells) {
-        for (cell, epoch) in cells {
-            match self.bumps.iter_mut().find(|(known, _)| *known == cell) {
-                Some((_, known)) => *known = epoch.max(*known),
-                None => self.bumps.push((cell, epoch)),
-            }
-        }
+        self.bumps.extend(cells);
+        // Of each the last.
+        self.bumps.sort_unstable_by_key(|(cell, epoch)| (*cell, Reverse(*epoch)));
+        self.bumps.dedup_by_key(|(cell, _)| *cell);
     }
 
     /// Queues a question about the table.
