@@ -66,13 +66,17 @@ impl<H: Host> Module<H> {
     }
 
     fn ask_fleet(&mut self, root: u32, claimant: Claimant, exchange: &mut Exchange) -> bool {
-        let Some(scope) = self.roots.get(&root).and_then(Root::scope) else { return false };
-        // Without the table nothing that others store can be trusted.
-        if !self.worker.generations.knows(scope) {
+        if !self.hears_of_fleet(root) {
             return false;
         }
         let Some(claim) = exchange.claim(claimant, &mut self.worker) else { return false };
         self.roots.get_mut(&root).is_some_and(|root| root.claim(&self.host, claim))
+    }
+
+    /// Whether what other instances store could be read, and trusted, which it cannot be without the table.
+    fn hears_of_fleet(&self, root: u32) -> bool {
+        let root = self.roots.get(&root).filter(|root| root.reads_l2());
+        root.and_then(Root::scope).is_some_and(|scope| self.worker.generations.knows(scope))
     }
 
     /// Redis has answered a claim: who fetches, and what it had `found` by then, in a table that was
@@ -135,7 +139,12 @@ impl<H: Host> Module<H> {
         let mine =
             self.claims.iter().filter(|(_, waiting)| waiting.root == root && !waiting.asking);
         let mine: Vec<_> = mine.map(|(claimant, waiting)| (*claimant, waiting.until_ms)).collect();
+        let hears = self.hears_of_fleet(root);
         for (claimant, until_ms) in mine {
+            if !hears {
+                self.go_without_fleet(claimant, now_ms);
+                continue;
+            }
             if until_ms <= now_ms {
                 self.worker.counters.count(Counter::Collapse(Collapse::Waited));
                 self.go_without_fleet(claimant, now_ms);

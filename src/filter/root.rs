@@ -139,6 +139,11 @@ impl Root {
         self.l2.is_some()
     }
 
+    /// Whether anything is looked up in its L2.
+    pub(super) fn reads_l2(&self) -> bool {
+        self.l2.as_ref().is_some_and(|l2| l2.client.gate().reads)
+    }
+
     /// Queues a store in L2, or keeps it for later.
     pub(super) fn store(
         &mut self,
@@ -198,8 +203,7 @@ impl Root {
 
     /// Asks who of the fleet fetches; false if the request must do without.
     pub(super) fn claim(&mut self, host: &impl Host, claim: Claim) -> bool {
-        let l2 = self.l2.as_mut().filter(|l2| l2.client.gate().reads);
-        let Some(l2) = l2 else { return false };
+        let Some(l2) = &mut self.l2 else { return false };
         let queued = l2.client.claim(claim);
         self.wake(host);
         queued

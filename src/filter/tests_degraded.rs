@@ -22,7 +22,10 @@ fn vm(host: &Rc<Fake>, seed: u64) -> Module<Rc<Fake>> {
         "role": "cache",
         "l2": {"cluster": "l2", "timeout": "50ms"},
         "shared": {"budget": "0B"},
-        "routes": [{"path": "/a/{id}", "ttl": "60s"}],
+        "routes": [
+            {"path": "/a/{id}", "ttl": "60s"},
+            {"path": "/fleet/{id}", "ttl": "60s", "collapse": "fleet"},
+        ],
     });
     configure(host, &mut module, &config);
     // A request tells that it is a worker's.
@@ -133,4 +136,25 @@ fn a_probe_that_is_lost_with_its_filter_is_not_waited_for() {
         pass(&host, &mut module, 50);
     }
     assert!(host.calls.borrow().len() > calls);
+}
+
+/// who waits for what another instance fetches went on to wait, for as long as `waiting.longest`, though it could not
+/// hear of it any more.
+#[test]
+fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
+    let host = host();
+    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
+    pass(&host, &mut one, 50);
+    probe_is_well(&host, &mut one);
+    assert_eq!(request(&host, &mut one, 10, "/fleet/1"), Action::Pause);
+    turn(&host, &mut one);
+    answer(&host, &mut one, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
+    answer(&host, &mut one, format!("{TABLE}$-1\r\n$1\r\na\r\n$-1\r\n+OK\r\n").as_bytes());
+    assert_eq!(request(&host, &mut two, 11, "/a/1"), Action::Pause);
+    turn(&host, &mut two);
+    assert!(host.resumed.borrow().is_empty());
+    answer(&host, &mut two, b"-upstream failure\r\n-upstream failure\r\n");
+    assert_eq!(*host.resumed.borrow(), [11]);
+    pass(&host, &mut one, 50);
+    assert_eq!(*host.resumed.borrow(), [11, 10]);
 }
