@@ -84,6 +84,7 @@ impl<H: Host> Module<H> {
         };
         if leads {
             exchange.found_after_all(&mut self.worker);
+            self.settle(stream.1);
         }
         Err(self.serve(stream, exchange, &found))
     }

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use super::shared::Shared;
 use super::tests::{TABLE, configure, request, respond_with};
+use crate::collapse::Flights;
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -157,4 +160,25 @@ fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
     assert_eq!(*host.resumed.borrow(), [11]);
     pass(&host, &mut one, 50);
     assert_eq!(*host.resumed.borrow(), [11, 10]);
+}
+
+/// a lease that was taken for what then was found was kept until the next tick, and other workers waited for it.
+#[test]
+fn a_lease_is_given_back_at_once_if_nothing_is_fetched_with_it() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    turn(&host, &mut module);
+    // Meanwhile somebody's request, whose look-up failed, brings it.
+    assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Pause);
+    turn(&host, &mut module);
+    answer(&host, &mut module, b"-ERR no\r\n-ERR no\r\n");
+    assert_eq!(*host.resumed.borrow(), [11]);
+    respond_with(&host, &mut module, 11, &[(":status", "200")], b"body");
+    host.context.set(ROOT);
+    host.set_buffer(Buffer::CallBody, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
+    module.on_call_response(ROOT, 1, true, 100);
+    assert_eq!(*host.responses.borrow(), [(10, 200, b"body".to_vec())]);
+    let place = (&Shared::new(&host, None), Some(8));
+    assert!(Flights::may_refresh(place, Key::new(b":///a/1").hash(), host.now_ms.get()));
 }
