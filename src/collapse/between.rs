@@ -76,6 +76,20 @@ impl Flights {
         }
     }
 
+    /// This worker has another queue from now on, and nobody listens to the old one: what it leads, and what it
+    /// `refreshes`, it goes on with; whoever waits for others asks anew.
+    pub fn moves(
+        &mut self,
+        shared: &impl SharedData,
+        (from, to): (u32, u32),
+        refreshes: impl Iterator<Item = u128>,
+    ) {
+        for hash in self.led_since(u64::MAX).chain(refreshes) {
+            lease::hand_over(shared, hash, from, to);
+        }
+        self.ask_anew();
+    }
+
     /// What another worker says.
     pub fn hear(&mut self, message: &[u8], now_ms: u64) {
         if let Some((hash, how)) = lease::read_message(message) {

@@ -248,6 +248,13 @@ impl Flights {
         }
     }
 
+    /// Of those who wait for what other workers lead the first tries to lead.
+    pub(super) fn ask_anew(&mut self) {
+        let led_elsewhere = self.by_key.iter().filter(|(_, flight)| flight.leader.is_none());
+        let hashes: Vec<_> = led_elsewhere.map(|(hash, _)| *hash).collect();
+        hashes.into_iter().for_each(|hash| self.pass_on(hash));
+    }
+
     /// A request that waited for `hash` is gone.
     pub fn gone(&mut self, hash: u128, context: u32) {
         let Some(flight) = self.by_key.get_mut(&hash) else { return };

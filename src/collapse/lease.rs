@@ -118,6 +118,11 @@ pub(super) fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u6
     change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
 }
 
+/// A worker has another queue from now on, and keeps its lease.
+pub(super) fn hand_over(shared: &impl SharedData, hash: u128, from: u32, to: u32) {
+    change(shared, hash, from, |known| Record { owner: to, ..known });
+}
+
 /// Gives a lease back. Returns the queues of those who wait.
 pub(super) fn give_back(shared: &impl SharedData, hash: u128, queue: u32) -> Vec<u32> {
     change(shared, hash, queue, |_| Record::default()).map_or_else(Vec::new, |known| known.waiting)

@@ -25,6 +25,17 @@ impl<H: Host> Module<H> {
         caches.min_by_key(|(id, _)| **id)?.1.queue()
     }
 
+    /// The filter whose queue it was may be gone.
+    pub(super) fn has_moved(&mut self, from: Option<u32>) {
+        if let (Some(from), Some(to)) = (from, self.lease_queue())
+            && from != to
+        {
+            let refreshes: Vec<_> = self.worker.refreshing().collect();
+            let shared = Shared::new(&self.host, self.bell);
+            self.worker.flights.moves(&shared, (from, to), refreshes.into_iter());
+        }
+    }
+
     /// The request at hand goes to the origin, unless another one does for it: then what to do with it.
     pub(super) fn join(
         &mut self,

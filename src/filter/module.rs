@@ -209,6 +209,7 @@ impl<H: Host> Module<H> {
     /// than anything else that can be left out; the few streams still known at a tick are asked for.
     /// `root` must be the context at hand.
     fn sweep(&mut self, root: u32) {
+        let queue = self.lease_queue();
         let host = &self.host;
         let ended = self.streams.extract_if(|id, _| host.set_context(*id).is_err());
         let ended: Vec<_> = ended.collect();
@@ -216,6 +217,7 @@ impl<H: Host> Module<H> {
         self.roots.retain(|id, _| host.set_context(*id).is_ok());
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
+        self.has_moved(queue);
         for (id, (of, stream)) in ended {
             self.forget(id, of, stream);
         }

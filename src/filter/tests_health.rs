@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::Module;
 use super::tests::{TABLE, commands};
 use crate::coherence::Memory;
+use crate::collapse::{Ended, Flights, Joined, Limits};
 use crate::health::State;
 use crate::host::fake::Fake;
 use crate::host::{Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -73,7 +75,7 @@ impl Worker {
                 self.module.on_tick(root);
             }
             if !self.host.queue.borrow().is_empty() {
-                self.module.on_queue_ready(root, 7);
+                self.module.on_queue_ready(root, 6 + root);
             }
         }
         let calls = self.host.calls.borrow().len();
@@ -218,4 +220,37 @@ fn the_main_thread_does_not_degrade_what_recovers() {
     drop(workers);
     let mut main = [vm(&shared, 2, now_ms, &config)];
     assert_eq!(until(&mut main, State::Degraded, &mut now_ms, (0, refused)), None);
+}
+
+/// a worker is known by its oldest filter's queue. When that filter has drained, leases that were taken by the queue
+/// are given back by another, and whoever waits for one is told where nobody listens: all wait until they run out.
+#[test]
+fn what_was_begun_by_a_filter_that_is_gone_is_ended_by_the_next() {
+    let shared = Memory::default();
+    let config = json!({"role": "cache"});
+    let mut one = worker(&shared, 1, 1_000_000, &config);
+    configure(&one.host, &mut one.module, 2, &config);
+    one.roots = vec![2];
+    let mut other = Flights::default();
+    let limits = Limits { per_key: 9, in_all: 9, wait_ms: 10_000 };
+    let join = |other: &mut Flights, path: &str| {
+        let hash = Key::new(format!("://{path}").as_bytes()).hash();
+        other.enter((&shared, Some(99)), (hash, 1), true, 1_000_000, limits)
+    };
+    let Some(Joined::Leads(ticket)) = join(&mut other, "/theirs") else { panic!("nobody leads") };
+    one.serve(2, 10, "GET", "/ours");
+    one.serve(2, 11, "GET", "/theirs");
+    assert_eq!(join(&mut other, "/ours"), Some(Joined::Follows));
+    // The old listener has drained.
+    one.host.dead.borrow_mut().insert(ROOT);
+    one.step(1_000_050, 0, None);
+    let mut told = Vec::new();
+    other.ended(ticket, Ended::Unshared);
+    other.tell((&shared, Some(99)), |queue, _| told.push(queue));
+    assert!(told.contains(&8), "nobody hears of theirs: {told:?}");
+    one.host.context.set(10);
+    let fields = [(":status", "200"), ("cache-control", "no-store")];
+    one.host.set_fields(FieldMap::Response, &fields);
+    one.module.on_response_head(10, true);
+    assert!(one.host.queue.borrow().iter().any(|message| message.len() > 1), "nor of ours");
 }

@@ -146,8 +146,10 @@ impl Host for Rc<Fake> {
         Ok(token)
     }
 
-    fn open_queue(&self, _: &str) -> HostResult<u32> {
-        Ok(7)
+    fn open_queue(&self, name: &str) -> HostResult<u32> {
+        // 7 for the first root, 8 for the second.
+        let root = name.rsplit('/').next().and_then(|root| root.parse::<u32>().ok());
+        Ok(6 + root.unwrap_or(1))
     }
 
     fn enqueue(&self, _: u32, message: &[u8]) -> HostResult<()> {
