@@ -123,17 +123,15 @@ impl Health {
         if policy.force.is_some() {
             return None;
         }
+        let severity = outcome.map_or_else(L2Error::severity, |()| Severity::Nothing);
+        let counts = outcome.is_ok() || severity == Severity::Vague;
+        if counts && self.record.covers(sent_ms, now_ms) {
+            self.window.count(outcome.is_err(), now_ms, policy.window_ms);
+        }
         let error = match outcome {
-            Ok(()) => {
-                self.window.count(false, now_ms, policy.window_ms);
-                return self.went_well(shared, policy, (sent_ms, now_ms));
-            }
+            Ok(()) => return self.went_well(shared, policy, (sent_ms, now_ms)),
             Err(error) => error,
         };
-        let severity = error.severity();
-        if severity == Severity::Vague {
-            self.window.count(true, now_ms, policy.window_ms);
-        }
         let fails = severity == Severity::Clear || self.window.fails(policy.failure_rate);
         self.change(shared, |known| {
             if severity == Severity::Nothing || !known.covers(sent_ms, now_ms) {
