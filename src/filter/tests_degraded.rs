@@ -182,3 +182,32 @@ fn a_lease_is_given_back_at_once_if_nothing_is_fetched_with_it() {
     let place = (&Shared::new(&host, None), Some(8));
     assert!(Flights::may_refresh(place, Key::new(b":///a/1").hash(), host.now_ms.get()));
 }
+
+/// a Redis that takes all but the script (an ACL without `EVAL`, say) was degraded, taken for well by the next probe,
+/// and degraded again, five times a second.
+#[test]
+fn a_probe_whose_bumps_are_refused_did_not_go_well() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    probe_is_well(&host, &mut module);
+    host.context.set(20);
+    module.on_create(20, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
+    assert_eq!(module.on_request_head(20, true), Action::Continue);
+    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
+    let mut seen = host.calls.borrow().len();
+    for _ in 0..400 {
+        pass(&host, &mut module, 25);
+        turn(&host, &mut module);
+        while host.calls.borrow().len() > seen {
+            seen = host.calls.borrow().len();
+            let bumps = host.calls.borrow()[seen - 1].windows(4).any(|word| word == b"EVAL");
+            let refused = if bumps { "-NOPERM no\r\n" } else { "" };
+            answer(&host, &mut module, format!("{refused}+OK\r\n{TABLE}+OK\r\n").as_bytes());
+        }
+    }
+    let log = host.log.borrow();
+    let said = log.iter().filter(|line| line.contains("tiercel: L2 is")).count();
+    assert!(said <= 3, "{said} changes in ten seconds: {:?}", log.last());
+}
