@@ -131,6 +131,7 @@ impl<H: Host> Module<H> {
         if let Some(len) = exchange.finish(&mut self.worker) {
             self.record(Histogram::EntryBytes, len);
         }
+        self.in_hand = None;
         self.post(root);
         // The root lives: it is the one that was called.
         let _ = self.host.set_context(root);
@@ -147,9 +148,7 @@ impl<H: Host> Module<H> {
             }
         };
         self.worker.flights.gone(own.follows(), context);
-        // A client that left in this very turn has a context still, but nothing behind it.
-        let is_there = self.host.set_context(context).is_ok() && !self.host.has_ended();
-        is_there.then_some((context, own))
+        self.takes_in_hand(context).then_some((context, own))
     }
 
     /// Gives up fetches whose answer never came, for their filter is gone.

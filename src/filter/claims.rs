@@ -196,8 +196,7 @@ impl<H: Host> Module<H> {
     ) -> Option<Box<Exchange>> {
         let Claimant::Stream(context) = claimant else { return waiting.refresh.take() };
         let (_, Stream::Claiming(exchange)) = self.streams.remove(&context)? else { return None };
-        // A client that left in this very turn has a context still, but nothing behind it.
-        if self.host.set_context(context).is_err() || self.host.has_ended() {
+        if !self.takes_in_hand(context) {
             exchange.abandon(&mut self.worker);
             self.settle(waiting.root);
             return None;

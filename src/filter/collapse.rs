@@ -184,8 +184,7 @@ impl<H: Host> Module<H> {
         if let Verdict::Leads(ticket) = verdict {
             exchange.takes_over(ticket, &mut self.worker);
         }
-        // A client that left in this very turn has a context still, but nothing behind it.
-        if self.host.set_context(context).is_err() || self.host.has_ended() {
+        if !self.takes_in_hand(context) {
             return exchange.abandon(&mut self.worker);
         }
         let stream = (context, root);

@@ -33,6 +33,8 @@ pub struct Module<H> {
     pub(super) streams: HashMap<u32, (u32, Stream)>,
     /// The stream that was just made, and its root: its request's head comes next.
     pub(super) newest: (u32, u32),
+    /// The paused request that is just being answered, or let go.
+    pub(super) in_hand: Option<u32>,
     /// Fetches that the cache makes itself, by token.
     pub(super) behind: HashMap<u32, Fetching>,
     pub(super) meters: Option<Meters>,
@@ -69,6 +71,7 @@ impl<H: Host> Module<H> {
             roots: HashMap::new(),
             streams: HashMap::new(),
             newest: (0, 0),
+            in_hand: None,
             behind: HashMap::new(),
             meters: None,
             is_worker: false,

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Module;
 use super::shared::Shared;
-use super::tests::{TABLE, configure, request, respond_with};
+use super::tests::{TABLE, configure, in_l2, request, respond_with};
 use crate::collapse::Flights;
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
@@ -160,6 +160,35 @@ fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
     assert_eq!(*host.resumed.borrow(), [11]);
     pass(&host, &mut one, 50);
     assert_eq!(*host.resumed.borrow(), [11, 10]);
+}
+
+/// the request that was just being answered was not among those that are paused any more, and hung until
+/// `request_timeout`.
+#[cfg(not(target_arch = "wasm32"))] // where a panic cannot be survived
+#[test]
+fn who_is_being_answered_when_the_vm_ends_is_closed_as_well() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    probe_is_well(&host, &mut module);
+    for context in [10, 11, 12] {
+        assert_eq!(request(&host, &mut module, context, "/a/1"), Action::Pause);
+    }
+    turn(&host, &mut module);
+    let found = in_l2("/a/1", b"body", 1_000_000);
+    let entry = found.strip_prefix(TABLE.as_bytes()).and_then(|s| s.strip_suffix(b"+OK\r\n"));
+    let nil = &b"$-1\r\n"[..];
+    let body = [TABLE.as_bytes(), nil, entry.unwrap(), nil, b"+OK\r\n"].concat();
+    // The first goes on to the origin, the second is too much.
+    host.crashes.set(true);
+    let end = catch_unwind(AssertUnwindSafe(|| answer(&host, &mut module, &body)));
+    assert!(end.is_err());
+    assert_eq!(*host.resumed.borrow(), [10]);
+    module.give_up();
+    let mut closed: Vec<_> = host.dead.borrow().iter().copied().collect();
+    closed.sort_unstable();
+    assert_eq!(closed, [11, 12]);
 }
 
 /// a lease that was taken for what then was found was kept until the next tick, and other workers waited for it.

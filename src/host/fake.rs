@@ -22,6 +22,8 @@ pub(crate) struct Fake {
     /// Targets of calls, by token.
     pub(crate) targets: RefCell<HashMap<u32, String>>,
     pub(crate) refuse_calls: Cell<bool>,
+    /// The VM ends when it is to answer.
+    pub(crate) crashes: Cell<bool>,
     pub(crate) dead: RefCell<HashSet<u32>>,
     /// Requests that are over, whose contexts the host still knows.
     pub(crate) ended: RefCell<HashSet<u32>>,
@@ -116,6 +118,7 @@ impl Host for Rc<Fake> {
     }
 
     fn respond(&self, status: u16, _: &[u8], body: &[u8]) -> HostResult<()> {
+        assert!(!self.crashes.get(), "as asked");
         self.responses.borrow_mut().push((self.context.get(), status, body.to_vec()));
         Ok(())
     }
