@@ -103,7 +103,8 @@ impl Flights {
             let led = self.led_since(now_ms.saturating_sub(RENEWED_MS));
             led.for_each(|hash| lease::renew(shared, hash, queue, now_ms));
         }
-        self.expire(now_ms, |hash| lease::held_until(shared, hash));
+        let farthest_ms = now_ms.saturating_add(lease::FARTHEST_MS);
+        self.expire((now_ms, farthest_ms), |hash| lease::held_until(shared, hash));
     }
 
     /// Whether a fetch that nobody waits for may begin: if no other worker has begun one.
