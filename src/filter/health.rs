@@ -5,7 +5,7 @@ use super::coherence::MOST_AGAIN;
 use super::shared::Shared;
 use crate::coherence::{Reach, keeper};
 use crate::entry::Entry;
-use crate::health::{Change, HealthPolicy, Probe, State};
+use crate::health::{Change, HealthPolicy, Probe, Record, State};
 use crate::host::Host;
 use crate::l1::Entries;
 use crate::l2::{Answer, L2Error, verdict};
@@ -112,6 +112,11 @@ impl<H: Host> Module<H> {
         let roots = self.roots.iter().filter(|(_, root)| root.scope() == Some(scope));
         let (_, newest) = roots.max_by_key(|(id, root)| (root.since_ms(), **id))?;
         Some(newest.policy.as_ref()?.l2.as_ref()?.health)
+    }
+
+    /// What is to be said of L2: nothing of one that no filter has any more.
+    pub(super) fn told_health(&self) -> Record {
+        self.health_policy().map_or_else(Record::default, |_| *self.health.record())
     }
 
     fn skip_stores(&mut self, stores: usize) {

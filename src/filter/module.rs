@@ -164,9 +164,10 @@ impl<H: Host> Module<H> {
         self.claim_again(root, now_ms);
         self.keep_spaces(root, now_ms);
         self.flush(root, true);
+        let health = self.told_health();
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
-            meters.tell_health(&self.host, self.health.record());
+            meters.tell_health(&self.host, &health);
         }
     }
 

@@ -254,3 +254,20 @@ fn what_was_begun_by_a_filter_that_is_gone_is_ended_by_the_next() {
     one.module.on_response_head(10, true);
     assert!(one.host.queue.borrow().iter().any(|message| message.len() > 1), "nor of ours");
 }
+
+/// the gauge said for ever how an L2 fared that no configuration names any more.
+#[test]
+fn nothing_is_said_of_an_l2_that_is_no_more() {
+    let shared = Memory::default();
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &config(&json!({})))];
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    let [mut one] = workers;
+    assert_eq!(one.module.told_health().state, State::Degraded);
+    configure(&one.host, &mut one.module, 2, &json!({"role": "cache"}));
+    one.roots = vec![2];
+    one.host.dead.borrow_mut().insert(ROOT);
+    (1..10).for_each(|n| one.step(now_ms + n * STEP_MS, 0, None));
+    assert_eq!(one.module.told_health().state, State::Normal);
+}
