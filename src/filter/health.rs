@@ -119,7 +119,7 @@ impl<H: Host> Module<H> {
         self.health_policy().map_or_else(Record::default, |_| *self.health.record())
     }
 
-    fn skip_stores(&mut self, stores: usize) {
+    pub(super) fn skip_stores(&mut self, stores: usize) {
         self.worker.counters.add(Counter::L2Store(L2Store::Skipped), stores as u64);
     }
 

@@ -116,7 +116,9 @@ impl<H: Host> Module<H> {
         let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let (now_ms, root) = (self.host.now_ms(), self.roots.entry(root_id).or_default());
+        let unsent = root.unsent();
         let left = root.leave_l2(&self.worker.generations, now_ms);
+        self.skip_stores(unsent);
         self.answer_all(root_id, left, now_ms);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
@@ -218,7 +220,8 @@ impl<H: Host> Module<H> {
         let ended = self.streams.extract_if(|id, _| host.set_context(*id).is_err());
         let ended: Vec<_> = ended.collect();
         let known = self.roots.len();
-        self.roots.retain(|id, _| host.set_context(*id).is_ok());
+        let gone = self.roots.extract_if(|id, _| host.set_context(*id).is_err());
+        let unsent = gone.map(|(_, root)| root.unsent()).sum();
         // The root lives: it is the one that was called.
         let _ = host.set_context(root);
         self.has_moved(queue);
@@ -229,6 +232,7 @@ impl<H: Host> Module<H> {
         if self.roots.len() != known {
             // A probe may have gone with its client.
             self.probed_ms = None;
+            self.skip_stores(unsent);
             self.leave_spaces();
             self.set_l1_budget();
         }

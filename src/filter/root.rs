@@ -167,6 +167,11 @@ impl Root {
         Queued::Now
     }
 
+    /// Stores that are still to be sent to L2.
+    pub(super) fn unsent(&self) -> usize {
+        self.l2.as_ref().map_or(0, |l2| l2.client.unsent())
+    }
+
     /// Queues what Redis missed, once it takes writes again. Returns what is given up.
     pub(super) fn write_back(
         &mut self,

@@ -240,3 +240,32 @@ fn a_probe_whose_bumps_are_refused_did_not_go_well() {
     let said = log.iter().filter(|line| line.contains("tiercel: L2 is")).count();
     assert!(said <= 3, "{said} changes in ten seconds: {:?}", log.last());
 }
+
+/// what Redis never got was not counted if it expired before Redis was well again, or its filter went before that.
+#[test]
+fn what_is_never_written_back_is_counted() {
+    for how in 0..3 {
+        let host = host();
+        let mut module = vm(&host, 1);
+        pass(&host, &mut module, 50);
+        answer(&host, &mut module, b"-upstream failure\r\n-upstream failure\r\n");
+        assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Continue);
+        respond_with(&host, &mut module, 10, &[(":status", "200")], b"body");
+        let config = json!({"role": "cache", "l2": {"cluster": "l2", "timeout": "50ms"}});
+        match how {
+            0 => {
+                pass(&host, &mut module, 61_000);
+                (0..3).for_each(|_| probe_is_well(&host, &mut module));
+                pass(&host, &mut module, 50);
+            }
+            1 => configure(&host, &mut module, &config),
+            _ => {
+                host.dead.borrow_mut().insert(ROOT);
+                module.on_create(2, 0);
+                module.on_tick(2);
+            }
+        }
+        pass(&host, &mut module, 50);
+        assert_eq!(host.metric("tiercel.l2_stores.result.skipped"), 1, "{how}");
+    }
+}
