@@ -155,7 +155,7 @@ impl<H: Host> Module<H> {
     pub fn on_tick(&mut self, root: u32) {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
-        self.judge_call(&late, now_ms, now_ms);
+        self.judge_call(root, &late, (now_ms, now_ms));
         self.answer_all(root, late, now_ms);
         self.expire_behind(now_ms);
         self.expire_claims(now_ms);
@@ -205,7 +205,7 @@ impl<H: Host> Module<H> {
         let received =
             root_of_call.and_then(|r| r.received(token, status.as_deref(), &body, now_ms));
         let Some((answers, sent_ms)) = received else { return };
-        self.judge_call(&answers, sent_ms, now_ms);
+        self.judge_call(owner, &answers, (sent_ms, now_ms));
         self.answer_all(root, answers, now_ms);
         self.obey_health(root, now_ms);
         self.flush(owner, false);
@@ -223,7 +223,7 @@ impl<H: Host> Module<H> {
             batches.iter().for_each(|n| meters.record(Histogram::L2Batch, *n));
         }
         if !failed.is_empty() {
-            self.judge_call(&failed, now_ms, now_ms);
+            self.judge_call(root_id, &failed, (now_ms, now_ms));
             self.answer_all(root_id, failed, now_ms);
         }
     }

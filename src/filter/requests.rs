@@ -141,8 +141,7 @@ impl<H: Host> Module<H> {
     fn ask(&mut self, (context, root_id): (u32, u32), mut exchange: Box<Exchange>) -> Action {
         let root = self.roots.get_mut(&root_id).filter(|r| r.has_l2() && exchange.wants_l2());
         if let Some(root) = root {
-            let gate = self.health.gate(root.force());
-            match root.look_up(&self.host, gate, (context, exchange.hash())) {
+            match root.look_up(&self.host, &self.health, (context, exchange.hash())) {
                 Ok(()) => {
                     self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
                     return Action::Pause;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::coherence::{Cells, Generations, SharedData};
 use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
-use crate::health::{Force, Gate};
+use crate::health::{Gate, Health};
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
 use crate::l2::{Answer, Claim, Client, L2Error, Question, Ticket};
@@ -107,12 +107,14 @@ impl Root {
     pub(super) fn look_up(
         &mut self,
         host: &impl Host,
-        gate: Gate,
+        health: &Health,
         (ticket, hash): (Ticket, u128),
     ) -> Result<(), L2Error> {
+        let (gate, is_followed) = (self.gate(health), self.scope() == Some(health.scope()));
         let l2 = self.l2.as_mut().ok_or(L2Error::Dispatch)?;
         let is_news = gate != l2.client.gate();
         let looked_up = match gate.refusal() {
+            Some(_) if !is_followed => Err(L2Error::Unsynced),
             Some(error) => Err(error),
             None if l2.client.look_up(ticket, hash) => Ok(()),
             None => Err(L2Error::Saturated),
@@ -129,9 +131,13 @@ impl Root {
         self.since_ms
     }
 
-    /// The state of L2 that its configuration asks for.
-    pub(super) fn force(&self) -> Option<Force> {
-        self.policy.as_ref()?.l2.as_ref()?.health.force
+    /// What may be said to its L2: nothing if the process follows another one.
+    pub(super) fn gate(&self, health: &Health) -> Gate {
+        let l2 = self.policy.as_ref().and_then(|policy| policy.l2.as_ref());
+        match l2 {
+            Some(l2) if self.scope() == Some(health.scope()) => health.gate(l2.health.force),
+            _ => Gate::SHUT,
+        }
     }
 
     /// Whether there is an L2.

@@ -50,9 +50,12 @@ fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: 
     assert!(module.on_configure(root, bytes.len()), "{:?}", host.log.borrow());
 }
 
-/// What an empty Redis says.
+/// What an empty Redis says, and one that is gone.
 fn answer(call: &[u8]) -> Vec<u8> {
     let mut out = String::new();
+    if call.windows(5).any(|word| word == b"gone:") {
+        return b"-no upstream host\r\n".repeat(8);
+    }
     for parts in commands(call) {
         out.push_str(match parts.first() {
             Some(&b"ZRANGEBYSCORE") => TABLE,
@@ -270,4 +273,33 @@ fn nothing_is_said_of_an_l2_that_is_no_more() {
     one.host.dead.borrow_mut().insert(ROOT);
     (1..10).for_each(|n| one.step(now_ms + n * STEP_MS, 0, None));
     assert_eq!(one.module.told_health().state, State::Normal);
+}
+
+/// an old filter that drained went on to ask its own Redis, and what that said counted for the one of the new filter: who
+/// moved to another Redis because the old one had died had it degraded by every request of the old listener.
+#[test]
+fn what_another_l2_says_is_nothing_to_the_one_that_is_followed() {
+    let shared = Memory::default();
+    let gone = json!({"role": "cache", "l2": {"cluster": "l2", "key_prefix": "gone:"}});
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &gone)];
+    workers[0].serve(ROOT, 10, "GET", "/a");
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, None)).is_some());
+    let [one] = &mut workers;
+    configure(&one.host, &mut one.module, 2, &config(&json!({})));
+    one.roots.push(2);
+    one.serve(2, 20, "GET", "/a");
+    now_ms += 1_000;
+    assert!(until(&mut workers, State::Normal, &mut now_ms, (0, None)).is_some());
+    let [one] = &mut workers;
+    let calls = one.host.calls.borrow().len();
+    for n in 0..20 {
+        one.serve(ROOT, 100 + n, "GET", &format!("/{n}"));
+        now_ms += STEP_MS;
+        one.step(now_ms, 0, None);
+        assert_eq!(one.state(), State::Normal, "{n}");
+    }
+    let all = one.host.calls.borrow();
+    let asks = all[calls..].iter().any(|call| call.windows(5).any(|word| word == b"gone:"));
+    assert!(!asks, "it goes without L2");
 }
