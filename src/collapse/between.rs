@@ -4,9 +4,6 @@ use super::flights::{Alone, Ended, Flights, Joined, Limits, Ticket};
 use super::lease::{self, Lease};
 use crate::coherence::SharedData;
 
-/// How old a lease is when it is held for longer.
-const RENEWED_MS: u64 = lease::HOLDS_MS / 2;
-
 impl Flights {
     /// As [`Flights::join`], for a worker that has this `queue`, if there are others.
     pub fn enter(
@@ -97,11 +94,16 @@ impl Flights {
         }
     }
 
-    /// Time passes.
-    pub fn tick(&mut self, (shared, queue): (&impl SharedData, Option<u32>), now_ms: u64) {
+    /// Time passes. What this worker leads, or `refreshes`, it goes on to.
+    pub fn tick(
+        &mut self,
+        (shared, queue): (&impl SharedData, Option<u32>),
+        refreshes: impl Iterator<Item = u128>,
+        now_ms: u64,
+    ) {
         if let Some(queue) = queue {
-            let led = self.led_since(now_ms.saturating_sub(RENEWED_MS));
-            led.for_each(|hash| lease::renew(shared, hash, queue, now_ms));
+            let led = self.led_since(now_ms.saturating_sub(lease::RENEWED_MS));
+            led.chain(refreshes).for_each(|hash| lease::renew(shared, hash, queue, now_ms));
         }
         let farthest_ms = now_ms.saturating_add(lease::FARTHEST_MS);
         self.expire((now_ms, farthest_ms), |hash| lease::held_until(shared, hash));

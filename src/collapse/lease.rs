@@ -11,6 +11,8 @@ use super::Ended;
 const RECORDS: u16 = 1_024;
 /// How long a lease holds without being renewed.
 pub(super) const HOLDS_MS: u64 = 1_000;
+/// How long it holds still when it is renewed.
+pub(super) const RENEWED_MS: u64 = HOLDS_MS / 2;
 /// What holds for longer than this was taken before the clock was set back.
 pub(super) const FARTHEST_MS: u64 = 2 * HOLDS_MS;
 /// Workers that may wait for one lease.
@@ -116,9 +118,11 @@ pub(super) fn take(
     Lease::Nobodys
 }
 
-/// Holds a lease for longer.
+/// Holds a lease for longer, if half of its time is over.
 pub(super) fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
-    change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
+    if held_until(shared, hash).is_some_and(|until_ms| until_ms <= now_ms + RENEWED_MS) {
+        change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
+    }
 }
 
 /// A worker has another queue from now on, and keeps its lease.
@@ -244,7 +248,7 @@ mod tests {
         assert_eq!(joined, Some(Joined::Follows));
         // The first crashes, and then the clock is set.
         for now_ms in (1_000_000..1_002_000).step_by(50) {
-            flights.tick(place, now_ms);
+            flights.tick(place, std::iter::empty(), now_ms);
         }
         let Some((10, Verdict::Leads(ticket))) = flights.next_due() else { panic!("nobody leads") };
         let joined = flights.go_first((&shared, 2), (ticket, 10), 1_002_000, limits);

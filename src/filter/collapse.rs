@@ -140,7 +140,8 @@ impl<H: Host> Module<H> {
         self.peers.tick(&shared, self.nonce | 1, now_ms);
         self.worker.is_alone = !self.peers.are_there(now_ms);
         let queue = self.lease_queue();
-        self.worker.flights.tick((&shared, queue), now_ms);
+        let refreshes: Vec<_> = self.worker.refreshing().collect();
+        self.worker.flights.tick((&shared, queue), refreshes.into_iter(), now_ms);
         self.let_go_on(root, HELD_A_TICK, now_ms);
     }
 

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use super::shared::Shared;
 use super::tests::{TABLE, configure, in_l2, reply, request, request_with, respond_with, turn};
+use crate::collapse::Flights;
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -223,4 +226,25 @@ fn a_soft_purge_leaves_what_varies_for_errors_too() {
         let action = respond_with(&host, &mut module, 13, &[(":status", "503")], b"sorry");
         assert_eq!(action, Action::Pause, "vary {vary:?}");
     }
+}
+
+/// the lease of a refresh was not renewed: where the origin took longer than a second each worker of the process
+/// fetched the same again.
+#[test]
+fn what_takes_long_is_fetched_again_by_one_worker_all_the_same() {
+    let (host, mut module) = stored("stale-while-revalidate=60");
+    assert_eq!(request(&host, &mut module, 11, "/a"), Action::Pause);
+    let may_refresh = |host: &Rc<Fake>| {
+        let hash = Key::new(b":///a").hash();
+        Flights::may_refresh((&Shared::new(host, None), Some(8)), hash, host.now_ms.get())
+    };
+    // Then it would know that it is alone.
+    for _ in 0..20 {
+        host.now_ms.set(host.now_ms.get() + 50);
+        host.context.set(ROOT);
+        module.on_tick(ROOT);
+        assert!(!may_refresh(&host), "{}", host.now_ms.get());
+    }
+    reply(&host, &mut module, 1, b"new");
+    assert!(may_refresh(&host));
 }
