@@ -66,7 +66,7 @@ impl Flights {
         send: impl Fn(u32, &[u8]),
     ) {
         let Some(queue) = queue else { return };
-        for hash in self.led_since(u64::MAX).chain(refreshes) {
+        for hash in self.led().map(|(hash, _)| hash).chain(refreshes) {
             let waiting = lease::give_back(shared, hash, queue);
             let message = lease::message(hash, Ended::Lost);
             waiting.iter().for_each(|other| send(*other, &message));
@@ -81,7 +81,7 @@ impl Flights {
         (from, to): (u32, u32),
         refreshes: impl Iterator<Item = u128>,
     ) {
-        for hash in self.led_since(u64::MAX).chain(refreshes) {
+        for hash in self.led().map(|(hash, _)| hash).chain(refreshes) {
             lease::hand_over(shared, hash, from, to);
         }
         self.ask_anew();
@@ -102,7 +102,8 @@ impl Flights {
         now_ms: u64,
     ) {
         if let Some(queue) = queue {
-            let led = self.led_since(now_ms.saturating_sub(lease::RENEWED_MS));
+            let led = self.led().filter(|(_, ms)| ms.abs_diff(now_ms) > lease::RENEWED_MS);
+            let led = led.map(|(hash, _)| hash);
             led.chain(refreshes).for_each(|hash| lease::renew(shared, hash, queue, now_ms));
         }
         let farthest_ms = now_ms.saturating_add(lease::FARTHEST_MS);

@@ -327,11 +327,10 @@ impl Flights {
         !self.due.is_empty()
     }
 
-    /// Fetches that this worker leads, begun before `before_ms`.
-    pub fn led_since(&self, before_ms: u64) -> impl Iterator<Item = u128> {
-        let led = self.by_key.iter();
-        led.filter(move |(_, flight)| flight.leader.is_some() && flight.since_ms < before_ms)
-            .map(|(hash, _)| *hash)
+    /// Fetches that this worker leads, and when each began.
+    pub fn led(&self) -> impl Iterator<Item = (u128, u64)> {
+        let led = self.by_key.iter().filter(|(_, flight)| flight.leader.is_some());
+        led.map(|(hash, flight)| (*hash, flight.since_ms))
     }
 
     /// Requests that wait, for a fetch or for their turn.

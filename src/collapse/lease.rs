@@ -120,7 +120,8 @@ pub(super) fn take(
 
 /// Holds a lease for longer, if half of its time is over.
 pub(super) fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
-    if held_until(shared, hash).is_some_and(|until_ms| until_ms <= now_ms + RENEWED_MS) {
+    let is_young = now_ms + RENEWED_MS + 1..=now_ms + FARTHEST_MS;
+    if held_until(shared, hash).is_some_and(|until_ms| !is_young.contains(&until_ms)) {
         change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
     }
 }
@@ -253,6 +254,21 @@ mod tests {
         let Some((10, Verdict::Leads(ticket))) = flights.next_due() else { panic!("nobody leads") };
         let joined = flights.go_first((&shared, 2), (ticket, 10), 1_002_000, limits);
         assert_eq!(joined, Joined::Leads(ticket));
+    }
+
+    #[test]
+    fn who_fetches_goes_on_to_when_the_clock_is_set_back() {
+        use super::super::{Flights, Joined, Limits};
+        let shared = Memory::default();
+        open(&shared);
+        let (mut flights, place) = (Flights::default(), (&shared, Some(1)));
+        let limits = Limits { per_key: 9, in_all: 9, wait_ms: 5_000 };
+        let joined = flights.enter(place, (A, 10), true, 9_000_000, limits);
+        assert!(matches!(joined, Some(Joined::Leads(_))));
+        for now_ms in (1_000_000..1_005_000).step_by(50) {
+            flights.tick(place, std::iter::empty(), now_ms);
+            assert!(matches!(take(&shared, A, 2, false, now_ms), Lease::Theirs(_)), "{now_ms}");
+        }
     }
 
     #[test]
