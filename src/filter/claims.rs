@@ -14,13 +14,13 @@ const GRACE_MS: u64 = 5_000;
 /// Who waits for Redis, or for another instance.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    root: u32,
+    pub(super) root: u32,
     /// Until when: then it fetches itself.
     until_ms: u64,
     /// Whether Redis is being asked.
     asking: bool,
     /// What is to be fetched again, if no client waits for it.
-    refresh: Option<Box<Exchange>>,
+    pub(super) refresh: Option<Box<Exchange>>,
 }
 
 impl<H: Host> Module<H> {
@@ -163,7 +163,7 @@ impl<H: Host> Module<H> {
         let _ = self.host.set_context(root);
     }
 
-    /// Those whose answer never came go without, and what nobody waits for is left: its filter is gone.
+    /// Those whose answer never came go without, and what nobody waits for is left.
     pub(super) fn expire_claims(&mut self, now_ms: u64) {
         let late = self.claims.iter().filter(|(_, waiting)| waiting.until_ms + GRACE_MS < now_ms);
         let late: Vec<_> = late.map(|(claimant, _)| *claimant).collect();

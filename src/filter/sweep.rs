@@ -24,14 +24,15 @@ impl<H: Host> Module<H> {
         for (id, (of, stream)) in ended {
             self.forget(id, of, stream);
         }
-        self.settle(root);
         if self.roots.len() != known {
+            self.leave_behind();
             // A probe may have gone with its client.
             self.probed_ms = None;
             self.skip_stores(unsent);
             self.leave_spaces();
             self.set_l1_budget();
         }
+        self.settle(root);
     }
 
     /// A stream is gone before it came to its end.

@@ -248,3 +248,35 @@ fn what_takes_long_is_fetched_again_by_one_worker_all_the_same() {
     reply(&host, &mut module, 1, b"new");
     assert!(may_refresh(&host));
 }
+
+/// the host gives up the callouts of a filter that is gone. Who waited for one waited for as long as an answer may take.
+#[test]
+fn what_a_filter_fetched_that_is_gone_is_not_waited_for() {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    let mut module = Module::new(Rc::clone(&host), 1);
+    let config = json!({"role": "cache", "origin": {"cluster": "origin"},
+        "defaults": {"fetch": "detached"}});
+    let get = |module: &mut Module<Rc<Fake>>, root: u32, context: u32, path: &str| {
+        host.context.set(context);
+        module.on_create(context, root);
+        host.set_fields(FieldMap::Request, &[(":method", "GET"), (":path", path)]);
+        module.on_request_head(context, true)
+    };
+    for root in [1, 2] {
+        module.on_create(root, 0);
+        let bytes = config.to_string();
+        host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+        host.context.set(root);
+        assert!(module.on_configure(root, bytes.len()));
+    }
+    assert_eq!(get(&mut module, 1, 10, "/a"), Action::Pause);
+    assert_eq!(get(&mut module, 2, 11, "/a"), Action::Pause);
+    assert_eq!(host.calls.borrow().len(), 1);
+    host.dead.borrow_mut().extend([1, 10]);
+    host.now_ms.set(1_000_050);
+    host.context.set(2);
+    module.on_tick(2);
+    assert_eq!(host.calls.borrow().len(), 2, "the second fetches it");
+    assert_eq!(host.metric("tiercel.collapse.event.took_over"), 1);
+}
