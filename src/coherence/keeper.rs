@@ -89,7 +89,7 @@ pub fn take_turn(
         return None;
     }
     let failed = known.heard_ms < known.asked_ms;
-    let full = failed || now_ms.saturating_sub(known.compared_ms) >= FULL_MS;
+    let full = failed || now_ms.abs_diff(known.compared_ms) >= FULL_MS;
     let term = known.term.saturating_add(u64::from(!is_own));
     let (asked_ms, epoch) = if is_due { (now_ms, epoch) } else { (known.asked_ms, known.epoch) };
     let until_ms = now_ms + HOLDS_MS;
@@ -155,8 +155,9 @@ mod tests {
         heard(&shared, 1, 100_601, false);
         assert_eq!(take(130_401, 9).map(|turn| turn.reach), Some(Reach::All));
         heard(&shared, 1, 130_402, true);
-        // The clock was set back.
-        assert!(take(1_000, 9).is_some() && take(1_100, 9).is_none());
+        // The clock was set back: nobody knows when that was.
+        assert_eq!(take(1_000, 9).map(|turn| turn.reach), Some(Reach::All));
+        assert!(take(1_100, 9).is_none());
     }
 
     #[test]

@@ -4,9 +4,6 @@ use super::flights::{Alone, Ended, Flights, Joined, Limits, Ticket};
 use super::lease::{self, Lease};
 use crate::coherence::SharedData;
 
-/// How old a lease is when it is held for longer.
-const RENEWED_MS: u64 = lease::HOLDS_MS / 2;
-
 impl Flights {
     /// As [`Flights::join`], for a worker that has this `queue`, if there are others.
     pub fn enter(
@@ -69,11 +66,25 @@ impl Flights {
         send: impl Fn(u32, &[u8]),
     ) {
         let Some(queue) = queue else { return };
-        for hash in self.led_since(u64::MAX).chain(refreshes) {
+        for hash in self.led().map(|(hash, _)| hash).chain(refreshes) {
             let waiting = lease::give_back(shared, hash, queue);
             let message = lease::message(hash, Ended::Lost);
             waiting.iter().for_each(|other| send(*other, &message));
         }
+    }
+
+    /// This worker has another queue from now on, and nobody listens to the old one: what it leads, and what it
+    /// `refreshes`, it goes on with; whoever waits for others asks anew.
+    pub fn moves(
+        &mut self,
+        shared: &impl SharedData,
+        (from, to): (u32, u32),
+        refreshes: impl Iterator<Item = u128>,
+    ) {
+        for hash in self.led().map(|(hash, _)| hash).chain(refreshes) {
+            lease::hand_over(shared, hash, from, to);
+        }
+        self.ask_anew();
     }
 
     /// What another worker says.
@@ -83,13 +94,20 @@ impl Flights {
         }
     }
 
-    /// Time passes.
-    pub fn tick(&mut self, (shared, queue): (&impl SharedData, Option<u32>), now_ms: u64) {
+    /// Time passes. What this worker leads, or `refreshes`, it goes on to.
+    pub fn tick(
+        &mut self,
+        (shared, queue): (&impl SharedData, Option<u32>),
+        refreshes: impl Iterator<Item = u128>,
+        now_ms: u64,
+    ) {
         if let Some(queue) = queue {
-            let led = self.led_since(now_ms.saturating_sub(RENEWED_MS));
-            led.for_each(|hash| lease::renew(shared, hash, queue, now_ms));
+            let led = self.led().filter(|(_, ms)| ms.abs_diff(now_ms) > lease::RENEWED_MS);
+            let led = led.map(|(hash, _)| hash);
+            led.chain(refreshes).for_each(|hash| lease::renew(shared, hash, queue, now_ms));
         }
-        self.expire(now_ms, |hash| lease::held_until(shared, hash));
+        let farthest_ms = now_ms.saturating_add(lease::FARTHEST_MS);
+        self.expire((now_ms, farthest_ms), |hash| lease::held_until(shared, hash));
     }
 
     /// Whether a fetch that nobody waits for may begin: if no other worker has begun one.

@@ -248,6 +248,13 @@ impl Flights {
         }
     }
 
+    /// Of those who wait for what other workers lead the first tries to lead.
+    pub(super) fn ask_anew(&mut self) {
+        let led_elsewhere = self.by_key.iter().filter(|(_, flight)| flight.leader.is_none());
+        let hashes: Vec<_> = led_elsewhere.map(|(hash, _)| *hash).collect();
+        hashes.into_iter().for_each(|hash| self.pass_on(hash));
+    }
+
     /// A request that waited for `hash` is gone.
     pub fn gone(&mut self, hash: u128, context: u32) {
         let Some(flight) = self.by_key.get_mut(&hash) else { return };
@@ -260,9 +267,15 @@ impl Flights {
     }
 
     /// Time passes: who has waited for long enough waits no more, and what another worker led for too long
-    /// is led here; `renewed` gives until when it still does.
-    pub fn expire(&mut self, now_ms: u64, renewed: impl Fn(u128) -> Option<u64>) {
+    /// is led here; `renewed` gives until when it still does. That is not beyond `farthest_ms` unless the clock was
+    /// set back.
+    pub fn expire(
+        &mut self,
+        (now_ms, farthest_ms): (u64, u64),
+        renewed: impl Fn(u128) -> Option<u64>,
+    ) {
         self.now_ms = now_ms;
+        let holds = |until_ms: u64| until_ms > now_ms && until_ms <= farthest_ms;
         let mut lost = Vec::new();
         let (held, waiting) = (&mut self.held, &mut self.waiting);
         self.by_key.retain(|hash, flight| {
@@ -275,8 +288,8 @@ impl Flights {
                 }
                 waits
             });
-            if flight.leader.is_none() && flight.until_ms <= now_ms {
-                match renewed(*hash).filter(|until_ms| *until_ms > now_ms) {
+            if flight.leader.is_none() && !holds(flight.until_ms) {
+                match renewed(*hash).filter(|until_ms| holds(*until_ms)) {
                     Some(until_ms) => flight.until_ms = until_ms,
                     None => lost.push(*hash),
                 }
@@ -314,11 +327,10 @@ impl Flights {
         !self.due.is_empty()
     }
 
-    /// Fetches that this worker leads, begun before `before_ms`.
-    pub fn led_since(&self, before_ms: u64) -> impl Iterator<Item = u128> {
-        let led = self.by_key.iter();
-        led.filter(move |(_, flight)| flight.leader.is_some() && flight.since_ms < before_ms)
-            .map(|(hash, _)| *hash)
+    /// Fetches that this worker leads, and when each began.
+    pub fn led(&self) -> impl Iterator<Item = (u128, u64)> {
+        let led = self.by_key.iter().filter(|(_, flight)| flight.leader.is_some());
+        led.map(|(hash, flight)| (*hash, flight.since_ms))
     }
 
     /// Requests that wait, for a fetch or for their turn.
@@ -351,11 +363,11 @@ mod tests {
             assert_eq!(flights.join(7, context, true, 0, limits), Some(Joined::Follows));
         }
         // The second leads later, and finds that another worker does.
-        flights.expire(900, |_| None);
+        flights.expire((900, 9_000), |_| None);
         flights.ended(first, Ended::Lost);
         let Some((2, Verdict::Leads(ticket))) = flights.next_due() else { panic!("nobody leads") };
         flights.leave_to_others(ticket, 2, 5_000);
-        flights.expire(1_000, |_| None);
+        flights.expire((1_000, 9_000), |_| None);
         assert_eq!(flights.next_held(), Some((3, Verdict::Alone(Alone::Waited))));
         assert_eq!((flights.next_held(), flights.len()), (None, 1));
     }

@@ -11,6 +11,10 @@ use super::Ended;
 const RECORDS: u16 = 1_024;
 /// How long a lease holds without being renewed.
 pub(super) const HOLDS_MS: u64 = 1_000;
+/// How long it holds still when it is renewed.
+pub(super) const RENEWED_MS: u64 = HOLDS_MS / 2;
+/// What holds for longer than this was taken before the clock was set back.
+pub(super) const FARTHEST_MS: u64 = 2 * HOLDS_MS;
 /// Workers that may wait for one lease.
 const MOST: usize = 64;
 /// Attempts to write: each that fails is somebody else's success.
@@ -87,7 +91,8 @@ pub(super) fn take(
     for _ in 0..ATTEMPTS {
         let Some((bytes, token)) = shared.get(&name) else { return Lease::Nobodys };
         let known = Record::read(&bytes);
-        let holds = known.owner != 0 && known.until_ms > now_ms;
+        let left_ms = known.until_ms.saturating_sub(now_ms);
+        let holds = known.owner != 0 && (1..=FARTHEST_MS).contains(&left_ms);
         // Not even if it is ours: others wait to be told of what we fetch with it.
         if holds && known.mark != mark {
             return Lease::Nobodys;
@@ -113,9 +118,17 @@ pub(super) fn take(
     Lease::Nobodys
 }
 
-/// Holds a lease for longer.
+/// Holds a lease for longer, if half of its time is over.
 pub(super) fn renew(shared: &impl SharedData, hash: u128, queue: u32, now_ms: u64) {
-    change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
+    let is_young = now_ms + RENEWED_MS + 1..=now_ms + FARTHEST_MS;
+    if held_until(shared, hash).is_some_and(|until_ms| !is_young.contains(&until_ms)) {
+        change(shared, hash, queue, |known| Record { until_ms: now_ms + HOLDS_MS, ..known });
+    }
+}
+
+/// A worker has another queue from now on, and keeps its lease.
+pub(super) fn hand_over(shared: &impl SharedData, hash: u128, from: u32, to: u32) {
+    change(shared, hash, from, |known| Record { owner: to, ..known });
 }
 
 /// Gives a lease back. Returns the queues of those who wait.
@@ -220,6 +233,42 @@ mod tests {
         assert_eq!(take(&shared, A, 2, true, 2_500), Lease::Mine);
         assert!(give_back(&shared, A, 1).is_empty(), "too late");
         assert_eq!(give_back(&shared, A, 2), vec![2, 3]);
+    }
+
+    /// with a clock that was set back by an hour what a crashed worker led was led by nobody for an hour, and each
+    /// request for it waited for as long as it may.
+    #[test]
+    fn a_clock_that_is_set_back_makes_no_lease_last() {
+        use super::super::{Flights, Joined, Limits, Verdict};
+        let shared = Memory::default();
+        open(&shared);
+        assert_eq!(take(&shared, A, 1, true, 9_000_000), Lease::Mine);
+        let (mut flights, place) = (Flights::default(), (&shared, Some(2)));
+        let limits = Limits { per_key: 9, in_all: 9, wait_ms: 5_000 };
+        let joined = flights.enter(place, (A, 10), true, 9_000_000, limits);
+        assert_eq!(joined, Some(Joined::Follows));
+        // The first crashes, and then the clock is set.
+        for now_ms in (1_000_000..1_002_000).step_by(50) {
+            flights.tick(place, std::iter::empty(), now_ms);
+        }
+        let Some((10, Verdict::Leads(ticket))) = flights.next_due() else { panic!("nobody leads") };
+        let joined = flights.go_first((&shared, 2), (ticket, 10), 1_002_000, limits);
+        assert_eq!(joined, Joined::Leads(ticket));
+    }
+
+    #[test]
+    fn who_fetches_goes_on_to_when_the_clock_is_set_back() {
+        use super::super::{Flights, Joined, Limits};
+        let shared = Memory::default();
+        open(&shared);
+        let (mut flights, place) = (Flights::default(), (&shared, Some(1)));
+        let limits = Limits { per_key: 9, in_all: 9, wait_ms: 5_000 };
+        let joined = flights.enter(place, (A, 10), true, 9_000_000, limits);
+        assert!(matches!(joined, Some(Joined::Leads(_))));
+        for now_ms in (1_000_000..1_005_000).step_by(50) {
+            flights.tick(place, std::iter::empty(), now_ms);
+            assert!(matches!(take(&shared, A, 2, false, now_ms), Lease::Theirs(_)), "{now_ms}");
+        }
     }
 
     #[test]

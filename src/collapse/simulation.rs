@@ -211,7 +211,7 @@ impl Day {
         self.now_ms += ms;
         for at in 0..WORKERS {
             let Worker { queue, flights, .. } = &mut self.workers[at];
-            flights.tick((&self.shared, Some(*queue)), self.now_ms);
+            flights.tick((&self.shared, Some(*queue)), std::iter::empty(), self.now_ms);
             self.turn(at, RATE);
         }
     }

@@ -131,6 +131,7 @@ impl<H: Host> Module<H> {
         if let Some(len) = exchange.finish(&mut self.worker) {
             self.record(Histogram::EntryBytes, len);
         }
+        self.in_hand = None;
         self.post(root);
         // The root lives: it is the one that was called.
         let _ = self.host.set_context(root);
@@ -147,12 +148,23 @@ impl<H: Host> Module<H> {
             }
         };
         self.worker.flights.gone(own.follows(), context);
-        // A client that left in this very turn has a context still, but nothing behind it.
-        let is_there = self.host.set_context(context).is_ok() && !self.host.has_ended();
-        is_there.then_some((context, own))
+        self.takes_in_hand(context).then_some((context, own))
     }
 
-    /// Gives up fetches whose answer never came, for their filter is gone.
+    /// Gives up the fetches of filters that are gone, as the host has. Whoever waits for one goes on without.
+    pub(super) fn leave_behind(&mut self) {
+        let roots = &self.roots;
+        let lost = self.behind.extract_if(|_, fetching| !roots.contains_key(&fetching.root));
+        let lost: Vec<_> = lost.map(|(_, lost)| lost.exchange).collect();
+        let claims = self.claims.extract_if(|_, waiting| !roots.contains_key(&waiting.root));
+        let refreshes: Vec<_> = claims.filter_map(|(_, waiting)| waiting.refresh).collect();
+        for exchange in lost.into_iter().chain(refreshes) {
+            exchange.answered(&mut self.worker);
+            exchange.abandon(&mut self.worker);
+        }
+    }
+
+    /// Gives up fetches whose answer never came.
     pub(super) fn expire_behind(&mut self, now_ms: u64) {
         let late = self.behind.extract_if(|_, fetching| fetching.exchange.is_overdue(now_ms));
         let late: Vec<_> = late.map(|(_, late)| late).collect();

@@ -14,13 +14,13 @@ const GRACE_MS: u64 = 5_000;
 /// Who waits for Redis, or for another instance.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    root: u32,
+    pub(super) root: u32,
     /// Until when: then it fetches itself.
     until_ms: u64,
     /// Whether Redis is being asked.
     asking: bool,
     /// What is to be fetched again, if no client waits for it.
-    refresh: Option<Box<Exchange>>,
+    pub(super) refresh: Option<Box<Exchange>>,
 }
 
 impl<H: Host> Module<H> {
@@ -66,13 +66,17 @@ impl<H: Host> Module<H> {
     }
 
     fn ask_fleet(&mut self, root: u32, claimant: Claimant, exchange: &mut Exchange) -> bool {
-        let Some(scope) = self.roots.get(&root).and_then(Root::scope) else { return false };
-        // Without the table nothing that others store can be trusted.
-        if !self.worker.generations.knows(scope) {
+        if !self.hears_of_fleet(root) {
             return false;
         }
         let Some(claim) = exchange.claim(claimant, &mut self.worker) else { return false };
         self.roots.get_mut(&root).is_some_and(|root| root.claim(&self.host, claim))
+    }
+
+    /// Whether what other instances store could be read, and trusted, which it cannot be without the table.
+    fn hears_of_fleet(&self, root: u32) -> bool {
+        let root = self.roots.get(&root).filter(|root| root.reads_l2());
+        root.and_then(Root::scope).is_some_and(|scope| self.worker.generations.knows(scope))
     }
 
     /// Redis has answered a claim: who fetches, and what it had `found` by then, in a table that was
@@ -135,7 +139,12 @@ impl<H: Host> Module<H> {
         let mine =
             self.claims.iter().filter(|(_, waiting)| waiting.root == root && !waiting.asking);
         let mine: Vec<_> = mine.map(|(claimant, waiting)| (*claimant, waiting.until_ms)).collect();
+        let hears = self.hears_of_fleet(root);
         for (claimant, until_ms) in mine {
+            if !hears {
+                self.go_without_fleet(claimant, now_ms);
+                continue;
+            }
             if until_ms <= now_ms {
                 self.worker.counters.count(Counter::Collapse(Collapse::Waited));
                 self.go_without_fleet(claimant, now_ms);
@@ -154,7 +163,7 @@ impl<H: Host> Module<H> {
         let _ = self.host.set_context(root);
     }
 
-    /// Those whose answer never came go without, and what nobody waits for is left: its filter is gone.
+    /// Those whose answer never came go without, and what nobody waits for is left.
     pub(super) fn expire_claims(&mut self, now_ms: u64) {
         let late = self.claims.iter().filter(|(_, waiting)| waiting.until_ms + GRACE_MS < now_ms);
         let late: Vec<_> = late.map(|(claimant, _)| *claimant).collect();
@@ -187,8 +196,7 @@ impl<H: Host> Module<H> {
     ) -> Option<Box<Exchange>> {
         let Claimant::Stream(context) = claimant else { return waiting.refresh.take() };
         let (_, Stream::Claiming(exchange)) = self.streams.remove(&context)? else { return None };
-        // A client that left in this very turn has a context still, but nothing behind it.
-        if self.host.set_context(context).is_err() || self.host.has_ended() {
+        if !self.takes_in_hand(context) {
             exchange.abandon(&mut self.worker);
             self.settle(waiting.root);
             return None;

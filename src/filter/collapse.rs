@@ -25,6 +25,17 @@ impl<H: Host> Module<H> {
         caches.min_by_key(|(id, _)| **id)?.1.queue()
     }
 
+    /// The filter whose queue it was may be gone.
+    pub(super) fn has_moved(&mut self, from: Option<u32>) {
+        if let (Some(from), Some(to)) = (from, self.lease_queue())
+            && from != to
+        {
+            let refreshes: Vec<_> = self.worker.refreshing().collect();
+            let shared = Shared::new(&self.host, self.bell);
+            self.worker.flights.moves(&shared, (from, to), refreshes.into_iter());
+        }
+    }
+
     /// The request at hand goes to the origin, unless another one does for it: then what to do with it.
     pub(super) fn join(
         &mut self,
@@ -84,6 +95,7 @@ impl<H: Host> Module<H> {
         };
         if leads {
             exchange.found_after_all(&mut self.worker);
+            self.settle(stream.1);
         }
         Err(self.serve(stream, exchange, &found))
     }
@@ -128,7 +140,8 @@ impl<H: Host> Module<H> {
         self.peers.tick(&shared, self.nonce | 1, now_ms);
         self.worker.is_alone = !self.peers.are_there(now_ms);
         let queue = self.lease_queue();
-        self.worker.flights.tick((&shared, queue), now_ms);
+        let refreshes: Vec<_> = self.worker.refreshing().collect();
+        self.worker.flights.tick((&shared, queue), refreshes.into_iter(), now_ms);
         self.let_go_on(root, HELD_A_TICK, now_ms);
     }
 
@@ -172,8 +185,7 @@ impl<H: Host> Module<H> {
         if let Verdict::Leads(ticket) = verdict {
             exchange.takes_over(ticket, &mut self.worker);
         }
-        // A client that left in this very turn has a context still, but nothing behind it.
-        if self.host.set_context(context).is_err() || self.host.has_ended() {
+        if !self.takes_in_hand(context) {
             return exchange.abandon(&mut self.worker);
         }
         let stream = (context, root);

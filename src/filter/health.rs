@@ -2,10 +2,11 @@
 
 use super::Module;
 use super::coherence::MOST_AGAIN;
+use super::root::Root;
 use super::shared::Shared;
 use crate::coherence::{Reach, keeper};
 use crate::entry::Entry;
-use crate::health::{Change, HealthPolicy, Probe, State};
+use crate::health::{Change, HealthPolicy, Probe, Record, State};
 use crate::host::Host;
 use crate::l1::Entries;
 use crate::l2::{Answer, L2Error, verdict};
@@ -35,10 +36,17 @@ impl<H: Host> Module<H> {
         self.skip_stores(given_up.len());
     }
 
-    /// A call to L2 has ended that was sent then, with these answers.
-    pub(super) fn judge_call(&mut self, answers: &[Answer<'_>], sent_ms: u64, now_ms: u64) {
-        // What Envoy's main thread asks reaches no Redis.
-        let Some(policy) = self.health_policy().filter(|_| self.is_worker) else { return };
+    /// A call of this root's to L2 has ended that was sent then, with these answers.
+    pub(super) fn judge_call(
+        &mut self,
+        root: u32,
+        answers: &[Answer<'_>],
+        (sent_ms, now_ms): (u64, u64),
+    ) {
+        let scope = self.roots.get(&root).and_then(Root::scope);
+        // What Envoy's main thread asks reaches no Redis; and another L2 says nothing of this one.
+        let counts = self.is_worker && scope == Some(self.health.scope());
+        let Some(policy) = self.health_policy().filter(|_| counts) else { return };
         let shared = Shared::new(&self.host, self.bell);
         let outcome = verdict(answers);
         let change = outcome
@@ -92,11 +100,10 @@ impl<H: Host> Module<H> {
     /// Does what follows from what all agree on, as far as this worker has looked. `root_id` must be the context at hand, and a root: who waits for
     /// what is not asked any more is answered.
     pub(super) fn obey_health(&mut self, root_id: u32, now_ms: u64) {
-        let scope = self.health.scope();
         self.worker.is_degraded = !self.health.gate(None).table;
         let (mut answers, mut given_up) = (Vec::new(), 0);
-        for root in self.roots.values_mut().filter(|root| root.scope() == Some(scope)) {
-            let gate = self.health.gate(root.force());
+        for root in self.roots.values_mut() {
+            let gate = root.gate(&self.health);
             let (of_root, dropped) = root.set_gate(gate, heat(&self.worker.l1));
             answers.extend(of_root);
             given_up += dropped.len();
@@ -114,7 +121,12 @@ impl<H: Host> Module<H> {
         Some(newest.policy.as_ref()?.l2.as_ref()?.health)
     }
 
-    fn skip_stores(&mut self, stores: usize) {
+    /// What is to be said of L2: nothing of one that no filter has any more.
+    pub(super) fn told_health(&self) -> Record {
+        self.health_policy().map_or_else(Record::default, |_| *self.health.record())
+    }
+
+    pub(super) fn skip_stores(&mut self, stores: usize) {
         self.worker.counters.add(Counter::L2Store(L2Store::Skipped), stores as u64);
     }
 

@@ -14,7 +14,9 @@ impl<H: Host> Module<H> {
         let is_paused = |stream: &Stream| {
             matches!(stream, Stream::AwaitingL2(_) | Stream::Following(_) | Stream::Claiming(_))
         };
-        for (context, _) in self.streams.iter().filter(|(_, (_, stream))| is_paused(stream)) {
+        let paused = self.streams.iter().filter(|(_, (_, stream))| is_paused(stream));
+        let in_hand = self.in_hand.iter().filter(|context| !self.streams.contains_key(*context));
+        for context in in_hand.chain(paused.map(|(context, _)| context)) {
             if self.host.set_context(*context).is_ok() {
                 // What cannot be closed now is closed some day.
                 let _ = self.host.close_request();

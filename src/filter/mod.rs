@@ -18,6 +18,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod stream;
+mod sweep;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

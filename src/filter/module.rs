@@ -17,7 +17,7 @@ use crate::engine::{Worker, Write};
 use crate::health::Health;
 use crate::host::{Buffer, FieldMap, Host};
 use crate::l2::{Answer, Claimant, L2Error};
-use crate::observe::{Counter, Histogram, L2Delete, L2Lookup, L2Store};
+use crate::observe::{Counter, Histogram, L2Delete, L2Store};
 
 /// Between ticks: the longest a lone L2 store waits for company, and metrics for their hand-over.
 const TICK_MS: u32 = 50;
@@ -33,6 +33,8 @@ pub struct Module<H> {
     pub(super) streams: HashMap<u32, (u32, Stream)>,
     /// The stream that was just made, and its root: its request's head comes next.
     pub(super) newest: (u32, u32),
+    /// The paused request that is just being answered, or let go.
+    pub(super) in_hand: Option<u32>,
     /// Fetches that the cache makes itself, by token.
     pub(super) behind: HashMap<u32, Fetching>,
     pub(super) meters: Option<Meters>,
@@ -69,6 +71,7 @@ impl<H: Host> Module<H> {
             roots: HashMap::new(),
             streams: HashMap::new(),
             newest: (0, 0),
+            in_hand: None,
             behind: HashMap::new(),
             meters: None,
             is_worker: false,
@@ -113,7 +116,9 @@ impl<H: Host> Module<H> {
         let (role, slots, tagging) = (policy.role, policy.coherence.slots, policy.tagging);
         let queue = format!("tiercel/{:016x}/{root_id}", self.nonce);
         let (now_ms, root) = (self.host.now_ms(), self.roots.entry(root_id).or_default());
+        let unsent = root.unsent();
         let left = root.leave_l2(&self.worker.generations, now_ms);
+        self.skip_stores(unsent);
         self.answer_all(root_id, left, now_ms);
         let root = self.roots.entry(root_id).or_default();
         if let Err(error) = root.configure(policy, &self.host, &queue) {
@@ -150,7 +155,7 @@ impl<H: Host> Module<H> {
     pub fn on_tick(&mut self, root: u32) {
         let now_ms = self.host.now_ms();
         let late = self.roots.get_mut(&root).map(|r| r.expired(now_ms)).unwrap_or_default();
-        self.judge_call(&late, now_ms, now_ms);
+        self.judge_call(root, &late, (now_ms, now_ms));
         self.answer_all(root, late, now_ms);
         self.expire_behind(now_ms);
         self.expire_claims(now_ms);
@@ -161,9 +166,10 @@ impl<H: Host> Module<H> {
         self.claim_again(root, now_ms);
         self.keep_spaces(root, now_ms);
         self.flush(root, true);
+        let health = self.told_health();
         if let Some(meters) = &mut self.meters {
             meters.flush(&self.host, &mut self.worker.counters, &self.worker.l1);
-            meters.tell_health(&self.host, self.health.record());
+            meters.tell_health(&self.host, &health);
         }
     }
 
@@ -199,61 +205,10 @@ impl<H: Host> Module<H> {
         let received =
             root_of_call.and_then(|r| r.received(token, status.as_deref(), &body, now_ms));
         let Some((answers, sent_ms)) = received else { return };
-        self.judge_call(&answers, sent_ms, now_ms);
+        self.judge_call(owner, &answers, (sent_ms, now_ms));
         self.answer_all(root, answers, now_ms);
         self.obey_health(root, now_ms);
         self.flush(owner, false);
-    }
-
-    /// Forgets contexts that have ended. Envoy would tell of each by a callback, which costs a hit more
-    /// than anything else that can be left out; the few streams still known at a tick are asked for.
-    /// `root` must be the context at hand.
-    fn sweep(&mut self, root: u32) {
-        let host = &self.host;
-        let ended = self.streams.extract_if(|id, _| host.set_context(*id).is_err());
-        let ended: Vec<_> = ended.collect();
-        let known = self.roots.len();
-        self.roots.retain(|id, _| host.set_context(*id).is_ok());
-        // The root lives: it is the one that was called.
-        let _ = host.set_context(root);
-        for (id, (of, stream)) in ended {
-            self.forget(id, of, stream);
-        }
-        self.settle(root);
-        if self.roots.len() != known {
-            // A probe may have gone with its client.
-            self.probed_ms = None;
-            self.leave_spaces();
-            self.set_l1_budget();
-        }
-    }
-
-    /// A stream is gone before it came to its end.
-    pub(super) fn forget(&mut self, context: u32, root: u32, stream: Stream) {
-        let worker = &mut self.worker;
-        match stream {
-            Stream::Bypassed(_, Some(write)) => return self.written(root, *write),
-            Stream::AwaitingL2(exchange) => {
-                worker.counters.count(Counter::L2(L2Lookup::Abandoned));
-                exchange.abandon(worker);
-            }
-            Stream::Forwarded(exchange, _) | Stream::Claiming(exchange) => exchange.abandon(worker),
-            Stream::Following(exchange) => worker.flights.gone(exchange.follows(), context),
-            Stream::Tunnelled
-            | Stream::Bypassed(_, None)
-            | Stream::Emptied
-            | Stream::Retyped(_) => return,
-        }
-        self.post(root);
-    }
-
-    /// The filters of a VM share one L1: it is as large as the largest of them wants it.
-    fn set_l1_budget(&mut self) {
-        let policies = self.roots.values().filter_map(|root| root.policy.as_ref());
-        let budgets = policies
-            .filter(|p| p.role == Role::Cache && p.l1_budget > 0)
-            .fold((0, 0), |(a, b), p| (a.max(p.l1_budget), b.max(p.negative_budget)));
-        self.worker.l1.set_budgets(budgets.0, budgets.1);
     }
 
     /// Makes the L2 calls that are due. `root` must be the context at hand.
@@ -268,7 +223,7 @@ impl<H: Host> Module<H> {
             batches.iter().for_each(|n| meters.record(Histogram::L2Batch, *n));
         }
         if !failed.is_empty() {
-            self.judge_call(&failed, now_ms, now_ms);
+            self.judge_call(root_id, &failed, (now_ms, now_ms));
             self.answer_all(root_id, failed, now_ms);
         }
     }

@@ -141,8 +141,7 @@ impl<H: Host> Module<H> {
     fn ask(&mut self, (context, root_id): (u32, u32), mut exchange: Box<Exchange>) -> Action {
         let root = self.roots.get_mut(&root_id).filter(|r| r.has_l2() && exchange.wants_l2());
         if let Some(root) = root {
-            let gate = self.health.gate(root.force());
-            match root.look_up(&self.host, gate, (context, exchange.hash())) {
+            match root.look_up(&self.host, &self.health, (context, exchange.hash())) {
                 Ok(()) => {
                     self.streams.insert(context, (root_id, Stream::AwaitingL2(exchange)));
                     return Action::Pause;
@@ -243,8 +242,7 @@ impl<H: Host> Module<H> {
         else {
             return;
         };
-        // A client that left in this very turn has a context still, but nothing behind it.
-        if self.host.set_context(context).is_err() || self.host.has_ended() {
+        if !self.takes_in_hand(context) {
             self.worker.counters.count(Counter::L2(L2Lookup::Abandoned));
             return exchange.abandon(&mut self.worker);
         }
@@ -274,8 +272,17 @@ impl<H: Host> Module<H> {
         self.resume_if(action);
     }
 
+    /// Makes a paused request the one at hand; false if its client is gone.
+    pub(super) fn takes_in_hand(&mut self, context: u32) -> bool {
+        // A client that left in this very turn has a context still, but nothing behind it.
+        let is_there = self.host.set_context(context).is_ok() && !self.host.has_ended();
+        self.in_hand = is_there.then_some(context);
+        is_there
+    }
+
     /// Lets the request at hand, which waits, go on if that is what is to be done with it.
-    pub(super) fn resume_if(&self, action: Action) {
+    pub(super) fn resume_if(&mut self, action: Action) {
+        self.in_hand = None;
         if action == Action::Continue
             && let Err(error) = self.host.resume_request()
         {

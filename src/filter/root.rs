@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::coherence::{Cells, Generations, SharedData};
 use crate::config::{Policy, Role, Transport};
 use crate::entry::Entry;
-use crate::health::{Force, Gate};
+use crate::health::{Gate, Health};
 use crate::host::{Host, HostResult};
 use crate::http::fields::FieldsBuf;
 use crate::l2::{Answer, Claim, Client, L2Error, Question, Ticket};
@@ -107,12 +107,14 @@ impl Root {
     pub(super) fn look_up(
         &mut self,
         host: &impl Host,
-        gate: Gate,
+        health: &Health,
         (ticket, hash): (Ticket, u128),
     ) -> Result<(), L2Error> {
+        let (gate, is_followed) = (self.gate(health), self.scope() == Some(health.scope()));
         let l2 = self.l2.as_mut().ok_or(L2Error::Dispatch)?;
         let is_news = gate != l2.client.gate();
         let looked_up = match gate.refusal() {
+            Some(_) if !is_followed => Err(L2Error::Unsynced),
             Some(error) => Err(error),
             None if l2.client.look_up(ticket, hash) => Ok(()),
             None => Err(L2Error::Saturated),
@@ -129,14 +131,23 @@ impl Root {
         self.since_ms
     }
 
-    /// The state of L2 that its configuration asks for.
-    pub(super) fn force(&self) -> Option<Force> {
-        self.policy.as_ref()?.l2.as_ref()?.health.force
+    /// What may be said to its L2: nothing if the process follows another one.
+    pub(super) fn gate(&self, health: &Health) -> Gate {
+        let l2 = self.policy.as_ref().and_then(|policy| policy.l2.as_ref());
+        match l2 {
+            Some(l2) if self.scope() == Some(health.scope()) => health.gate(l2.health.force),
+            _ => Gate::SHUT,
+        }
     }
 
     /// Whether there is an L2.
     pub(super) const fn has_l2(&self) -> bool {
         self.l2.is_some()
+    }
+
+    /// Whether anything is looked up in its L2.
+    pub(super) fn reads_l2(&self) -> bool {
+        self.l2.as_ref().is_some_and(|l2| l2.client.gate().reads)
     }
 
     /// Queues a store in L2, or keeps it for later.
@@ -160,6 +171,11 @@ impl Root {
             self.wake(host);
         }
         Queued::Now
+    }
+
+    /// Stores that are still to be sent to L2.
+    pub(super) fn unsent(&self) -> usize {
+        self.l2.as_ref().map_or(0, |l2| l2.client.unsent())
     }
 
     /// Queues what Redis missed, once it takes writes again. Returns what is given up.
@@ -198,8 +214,7 @@ impl Root {
 
     /// Asks who of the fleet fetches; false if the request must do without.
     pub(super) fn claim(&mut self, host: &impl Host, claim: Claim) -> bool {
-        let l2 = self.l2.as_mut().filter(|l2| l2.client.gate().reads);
-        let Some(l2) = l2 else { return false };
+        let Some(l2) = &mut self.l2 else { return false };
         let queued = l2.client.claim(claim);
         self.wake(host);
         queued

@@ -5,9 +5,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
-use super::tests::{TABLE, configure, request, respond_with};
+use super::shared::Shared;
+use super::tests::{TABLE, configure, in_l2, request, respond_with};
+use crate::collapse::Flights;
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -22,7 +25,10 @@ fn vm(host: &Rc<Fake>, seed: u64) -> Module<Rc<Fake>> {
         "role": "cache",
         "l2": {"cluster": "l2", "timeout": "50ms"},
         "shared": {"budget": "0B"},
-        "routes": [{"path": "/a/{id}", "ttl": "60s"}],
+        "routes": [
+            {"path": "/a/{id}", "ttl": "60s"},
+            {"path": "/fleet/{id}", "ttl": "60s", "collapse": "fleet"},
+        ],
     });
     configure(host, &mut module, &config);
     // A request tells that it is a worker's.
@@ -133,4 +139,133 @@ fn a_probe_that_is_lost_with_its_filter_is_not_waited_for() {
         pass(&host, &mut module, 50);
     }
     assert!(host.calls.borrow().len() > calls);
+}
+
+/// who waits for what another instance fetches went on to wait, for as long as `waiting.longest`, though it could not
+/// hear of it any more.
+#[test]
+fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
+    let host = host();
+    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
+    pass(&host, &mut one, 50);
+    probe_is_well(&host, &mut one);
+    assert_eq!(request(&host, &mut one, 10, "/fleet/1"), Action::Pause);
+    turn(&host, &mut one);
+    answer(&host, &mut one, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
+    answer(&host, &mut one, format!("{TABLE}$-1\r\n$1\r\na\r\n$-1\r\n+OK\r\n").as_bytes());
+    assert_eq!(request(&host, &mut two, 11, "/a/1"), Action::Pause);
+    turn(&host, &mut two);
+    assert!(host.resumed.borrow().is_empty());
+    answer(&host, &mut two, b"-upstream failure\r\n-upstream failure\r\n");
+    assert_eq!(*host.resumed.borrow(), [11]);
+    pass(&host, &mut one, 50);
+    assert_eq!(*host.resumed.borrow(), [11, 10]);
+}
+
+/// the request that was just being answered was not among those that are paused any more, and hung until
+/// `request_timeout`.
+#[cfg(not(target_arch = "wasm32"))] // where a panic cannot be survived
+#[test]
+fn who_is_being_answered_when_the_vm_ends_is_closed_as_well() {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    probe_is_well(&host, &mut module);
+    for context in [10, 11, 12] {
+        assert_eq!(request(&host, &mut module, context, "/a/1"), Action::Pause);
+    }
+    turn(&host, &mut module);
+    let found = in_l2("/a/1", b"body", 1_000_000);
+    let entry = found.strip_prefix(TABLE.as_bytes()).and_then(|s| s.strip_suffix(b"+OK\r\n"));
+    let nil = &b"$-1\r\n"[..];
+    let body = [TABLE.as_bytes(), nil, entry.unwrap(), nil, b"+OK\r\n"].concat();
+    // The first goes on to the origin, the second is too much.
+    host.crashes.set(true);
+    let end = catch_unwind(AssertUnwindSafe(|| answer(&host, &mut module, &body)));
+    assert!(end.is_err());
+    assert_eq!(*host.resumed.borrow(), [10]);
+    module.give_up();
+    let mut closed: Vec<_> = host.dead.borrow().iter().copied().collect();
+    closed.sort_unstable();
+    assert_eq!(closed, [11, 12]);
+}
+
+/// a lease that was taken for what then was found was kept until the next tick, and other workers waited for it.
+#[test]
+fn a_lease_is_given_back_at_once_if_nothing_is_fetched_with_it() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Pause);
+    turn(&host, &mut module);
+    // Meanwhile somebody's request, whose look-up failed, brings it.
+    assert_eq!(request(&host, &mut module, 11, "/a/1"), Action::Pause);
+    turn(&host, &mut module);
+    answer(&host, &mut module, b"-ERR no\r\n-ERR no\r\n");
+    assert_eq!(*host.resumed.borrow(), [11]);
+    respond_with(&host, &mut module, 11, &[(":status", "200")], b"body");
+    host.context.set(ROOT);
+    host.set_buffer(Buffer::CallBody, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
+    module.on_call_response(ROOT, 1, true, 100);
+    assert_eq!(*host.responses.borrow(), [(10, 200, b"body".to_vec())]);
+    let place = (&Shared::new(&host, None), Some(8));
+    assert!(Flights::may_refresh(place, Key::new(b":///a/1").hash(), host.now_ms.get()));
+}
+
+/// a Redis that takes all but the script (an ACL without `EVAL`, say) was degraded, taken for well by the next probe,
+/// and degraded again, five times a second.
+#[test]
+fn a_probe_whose_bumps_are_refused_did_not_go_well() {
+    let host = host();
+    let mut module = vm(&host, 1);
+    pass(&host, &mut module, 50);
+    probe_is_well(&host, &mut module);
+    host.context.set(20);
+    module.on_create(20, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
+    assert_eq!(module.on_request_head(20, true), Action::Continue);
+    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
+    let mut seen = host.calls.borrow().len();
+    for _ in 0..400 {
+        pass(&host, &mut module, 25);
+        turn(&host, &mut module);
+        while host.calls.borrow().len() > seen {
+            seen = host.calls.borrow().len();
+            let bumps = host.calls.borrow()[seen - 1].windows(4).any(|word| word == b"EVAL");
+            let refused = if bumps { "-NOPERM no\r\n" } else { "" };
+            answer(&host, &mut module, format!("{refused}+OK\r\n{TABLE}+OK\r\n").as_bytes());
+        }
+    }
+    let log = host.log.borrow();
+    let said = log.iter().filter(|line| line.contains("tiercel: L2 is")).count();
+    assert!(said <= 3, "{said} changes in ten seconds: {:?}", log.last());
+}
+
+/// what Redis never got was not counted if it expired before Redis was well again, or its filter went before that.
+#[test]
+fn what_is_never_written_back_is_counted() {
+    for how in 0..3 {
+        let host = host();
+        let mut module = vm(&host, 1);
+        pass(&host, &mut module, 50);
+        answer(&host, &mut module, b"-upstream failure\r\n-upstream failure\r\n");
+        assert_eq!(request(&host, &mut module, 10, "/a/1"), Action::Continue);
+        respond_with(&host, &mut module, 10, &[(":status", "200")], b"body");
+        let config = json!({"role": "cache", "l2": {"cluster": "l2", "timeout": "50ms"}});
+        match how {
+            0 => {
+                pass(&host, &mut module, 61_000);
+                (0..3).for_each(|_| probe_is_well(&host, &mut module));
+                pass(&host, &mut module, 50);
+            }
+            1 => configure(&host, &mut module, &config),
+            _ => {
+                host.dead.borrow_mut().insert(ROOT);
+                module.on_create(2, 0);
+                module.on_tick(2);
+            }
+        }
+        pass(&host, &mut module, 50);
+        assert_eq!(host.metric("tiercel.l2_stores.result.skipped"), 1, "{how}");
+    }
 }

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::Module;
 use super::tests::{TABLE, commands};
 use crate::coherence::Memory;
+use crate::collapse::{Ended, Flights, Joined, Limits};
 use crate::health::State;
 use crate::host::fake::Fake;
 use crate::host::{Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -48,9 +50,12 @@ fn configure(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, root: u32, config: 
     assert!(module.on_configure(root, bytes.len()), "{:?}", host.log.borrow());
 }
 
-/// What an empty Redis says.
+/// What an empty Redis says, and one that is gone.
 fn answer(call: &[u8]) -> Vec<u8> {
     let mut out = String::new();
+    if call.windows(5).any(|word| word == b"gone:") {
+        return b"-no upstream host\r\n".repeat(8);
+    }
     for parts in commands(call) {
         out.push_str(match parts.first() {
             Some(&b"ZRANGEBYSCORE") => TABLE,
@@ -73,7 +78,7 @@ impl Worker {
                 self.module.on_tick(root);
             }
             if !self.host.queue.borrow().is_empty() {
-                self.module.on_queue_ready(root, 7);
+                self.module.on_queue_ready(root, 6 + root);
             }
         }
         let calls = self.host.calls.borrow().len();
@@ -218,4 +223,83 @@ fn the_main_thread_does_not_degrade_what_recovers() {
     drop(workers);
     let mut main = [vm(&shared, 2, now_ms, &config)];
     assert_eq!(until(&mut main, State::Degraded, &mut now_ms, (0, refused)), None);
+}
+
+/// a worker is known by its oldest filter's queue. When that filter has drained, leases that were taken by the queue
+/// are given back by another, and whoever waits for one is told where nobody listens: all wait until they run out.
+#[test]
+fn what_was_begun_by_a_filter_that_is_gone_is_ended_by_the_next() {
+    let shared = Memory::default();
+    let config = json!({"role": "cache"});
+    let mut one = worker(&shared, 1, 1_000_000, &config);
+    configure(&one.host, &mut one.module, 2, &config);
+    one.roots = vec![2];
+    let mut other = Flights::default();
+    let limits = Limits { per_key: 9, in_all: 9, wait_ms: 10_000 };
+    let join = |other: &mut Flights, path: &str| {
+        let hash = Key::new(format!("://{path}").as_bytes()).hash();
+        other.enter((&shared, Some(99)), (hash, 1), true, 1_000_000, limits)
+    };
+    let Some(Joined::Leads(ticket)) = join(&mut other, "/theirs") else { panic!("nobody leads") };
+    one.serve(2, 10, "GET", "/ours");
+    one.serve(2, 11, "GET", "/theirs");
+    assert_eq!(join(&mut other, "/ours"), Some(Joined::Follows));
+    // The old listener has drained.
+    one.host.dead.borrow_mut().insert(ROOT);
+    one.step(1_000_050, 0, None);
+    let mut told = Vec::new();
+    other.ended(ticket, Ended::Unshared);
+    other.tell((&shared, Some(99)), |queue, _| told.push(queue));
+    assert!(told.contains(&8), "nobody hears of theirs: {told:?}");
+    one.host.context.set(10);
+    let fields = [(":status", "200"), ("cache-control", "no-store")];
+    one.host.set_fields(FieldMap::Response, &fields);
+    one.module.on_response_head(10, true);
+    assert!(one.host.queue.borrow().iter().any(|message| message.len() > 1), "nor of ours");
+}
+
+/// the gauge said for ever how an L2 fared that no configuration names any more.
+#[test]
+fn nothing_is_said_of_an_l2_that_is_no_more() {
+    let shared = Memory::default();
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &config(&json!({})))];
+    let refused = Some(&b"-no upstream host\r\n"[..]);
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, refused)).is_some());
+    let [mut one] = workers;
+    assert_eq!(one.module.told_health().state, State::Degraded);
+    configure(&one.host, &mut one.module, 2, &json!({"role": "cache"}));
+    one.roots = vec![2];
+    one.host.dead.borrow_mut().insert(ROOT);
+    (1..10).for_each(|n| one.step(now_ms + n * STEP_MS, 0, None));
+    assert_eq!(one.module.told_health().state, State::Normal);
+}
+
+/// an old filter that drained went on to ask its own Redis, and what that said counted for the one of the new filter: who
+/// moved to another Redis because the old one had died had it degraded by every request of the old listener.
+#[test]
+fn what_another_l2_says_is_nothing_to_the_one_that_is_followed() {
+    let shared = Memory::default();
+    let gone = json!({"role": "cache", "l2": {"cluster": "l2", "key_prefix": "gone:"}});
+    let mut now_ms = 1_000_000;
+    let mut workers = [worker(&shared, 1, now_ms, &gone)];
+    workers[0].serve(ROOT, 10, "GET", "/a");
+    assert!(until(&mut workers, State::Degraded, &mut now_ms, (0, None)).is_some());
+    let [one] = &mut workers;
+    configure(&one.host, &mut one.module, 2, &config(&json!({})));
+    one.roots.push(2);
+    one.serve(2, 20, "GET", "/a");
+    now_ms += 1_000;
+    assert!(until(&mut workers, State::Normal, &mut now_ms, (0, None)).is_some());
+    let [one] = &mut workers;
+    let calls = one.host.calls.borrow().len();
+    for n in 0..20 {
+        one.serve(ROOT, 100 + n, "GET", &format!("/{n}"));
+        now_ms += STEP_MS;
+        one.step(now_ms, 0, None);
+        assert_eq!(one.state(), State::Normal, "{n}");
+    }
+    let all = one.host.calls.borrow();
+    let asks = all[calls..].iter().any(|call| call.windows(5).any(|word| word == b"gone:"));
+    assert!(!asks, "it goes without L2");
 }

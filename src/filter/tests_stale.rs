@@ -5,9 +5,12 @@ use std::rc::Rc;
 use serde_json::json;
 
 use super::Module;
+use super::shared::Shared;
 use super::tests::{TABLE, configure, in_l2, reply, request, request_with, respond_with, turn};
+use crate::collapse::Flights;
 use crate::host::fake::Fake;
 use crate::host::{Action, Buffer, FieldMap};
+use crate::http::key::Key;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -318,4 +321,57 @@ fn a_soft_purge_leaves_what_varies_for_errors_too() {
         let action = respond_with(&host, &mut module, 13, &[(":status", "503")], b"sorry");
         assert_eq!(action, Action::Pause, "vary {vary:?}");
     }
+}
+
+/// the lease of a refresh was not renewed: where the origin took longer than a second each worker of the process
+/// fetched the same again.
+#[test]
+fn what_takes_long_is_fetched_again_by_one_worker_all_the_same() {
+    let (host, mut module) = stored("stale-while-revalidate=60");
+    assert_eq!(request(&host, &mut module, 11, "/a"), Action::Pause);
+    let may_refresh = |host: &Rc<Fake>| {
+        let hash = Key::new(b":///a").hash();
+        Flights::may_refresh((&Shared::new(host, None), Some(8)), hash, host.now_ms.get())
+    };
+    // Then it would know that it is alone.
+    for _ in 0..20 {
+        host.now_ms.set(host.now_ms.get() + 50);
+        host.context.set(ROOT);
+        module.on_tick(ROOT);
+        assert!(!may_refresh(&host), "{}", host.now_ms.get());
+    }
+    reply(&host, &mut module, 1, b"new");
+    assert!(may_refresh(&host));
+}
+
+/// the host gives up the callouts of a filter that is gone. Who waited for one waited for as long as an answer may take.
+#[test]
+fn what_a_filter_fetched_that_is_gone_is_not_waited_for() {
+    let host = Rc::new(Fake::default());
+    host.now_ms.set(1_000_000);
+    let mut module = Module::new(Rc::clone(&host), 1);
+    let config = json!({"role": "cache", "origin": {"cluster": "origin"},
+        "defaults": {"fetch": "detached"}});
+    let get = |module: &mut Module<Rc<Fake>>, root: u32, context: u32, path: &str| {
+        host.context.set(context);
+        module.on_create(context, root);
+        host.set_fields(FieldMap::Request, &[(":method", "GET"), (":path", path)]);
+        module.on_request_head(context, true)
+    };
+    for root in [1, 2] {
+        module.on_create(root, 0);
+        let bytes = config.to_string();
+        host.set_buffer(Buffer::PluginConfiguration, bytes.as_bytes());
+        host.context.set(root);
+        assert!(module.on_configure(root, bytes.len()));
+    }
+    assert_eq!(get(&mut module, 1, 10, "/a"), Action::Pause);
+    assert_eq!(get(&mut module, 2, 11, "/a"), Action::Pause);
+    assert_eq!(host.calls.borrow().len(), 1);
+    host.dead.borrow_mut().extend([1, 10]);
+    host.now_ms.set(1_000_050);
+    host.context.set(2);
+    module.on_tick(2);
+    assert_eq!(host.calls.borrow().len(), 2, "the second fetches it");
+    assert_eq!(host.metric("tiercel.collapse.event.took_over"), 1);
 }

@@ -30,7 +30,8 @@ pub struct Change {
 pub struct Probe {
     /// Of which keeper's term it is.
     pub keeper: u64,
-    /// The term of the record when it was sent.
+    /// Of which L2 it is, and the term of its record when it was sent.
+    scope: u64,
     term: u64,
     /// When it was sent, in ms since the epoch.
     sent_ms: u64,
@@ -123,17 +124,15 @@ impl Health {
         if policy.force.is_some() {
             return None;
         }
+        let severity = outcome.map_or_else(L2Error::severity, |()| Severity::Nothing);
+        let counts = outcome.is_ok() || severity == Severity::Vague;
+        if counts && self.record.covers(sent_ms, now_ms) {
+            self.window.count(outcome.is_err(), now_ms, policy.window_ms);
+        }
         let error = match outcome {
-            Ok(()) => {
-                self.window.count(false, now_ms, policy.window_ms);
-                return self.went_well(shared, policy, (sent_ms, now_ms));
-            }
+            Ok(()) => return self.went_well(shared, policy, (sent_ms, now_ms)),
             Err(error) => error,
         };
-        let severity = error.severity();
-        if severity == Severity::Vague {
-            self.window.count(true, now_ms, policy.window_ms);
-        }
         let fails = severity == Severity::Clear || self.window.fails(policy.failure_rate);
         self.change(shared, |known| {
             if severity == Severity::Nothing || !known.covers(sent_ms, now_ms) {
@@ -192,7 +191,7 @@ impl Health {
     /// A probe is sent by the keeper of this term.
     #[must_use]
     pub const fn probe(&self, keeper: u64, now_ms: u64) -> Probe {
-        Probe { keeper, term: self.record.term, sent_ms: now_ms }
+        Probe { keeper, scope: self.scope, term: self.record.term, sent_ms: now_ms }
     }
 
     /// What came of a probe, after what [`Self::ended`] made of it. `caught_up` says whether Redis knows all that
@@ -206,8 +205,9 @@ impl Health {
         now_ms: u64,
     ) -> Option<Change> {
         let is_slow = now_ms.saturating_sub(probe.sent_ms) > policy.slow_ms;
+        let is_of_another = probe.scope != self.scope;
         self.change(shared, |known| {
-            if known.term != probe.term || policy.force.is_some() {
+            if known.term != probe.term || is_of_another || policy.force.is_some() {
                 return None;
             }
             let enter = |state| known.enter(state, Cause::Probe, now_ms);

@@ -301,3 +301,23 @@ fn what_fails_now_and_then_is_not_said_all_the_time() {
     }
     assert!(lines <= 20, "{lines} lines in ten seconds");
 }
+
+/// stores that were lost while Redis hung time out after it is back: they counted for `failure_rate`, and a single
+/// time-out then degraded it anew.
+#[test]
+fn what_was_lost_before_it_recovered_is_no_share_of_what_fails_now() {
+    let shared = Memory::default();
+    let mut one = worker(&shared);
+    end(&mut one, &shared, Err(L2Error::Refused), 10_000);
+    for now_ms in [10_200, 10_201, 10_202] {
+        probe(&mut one, &shared, true, now_ms);
+    }
+    assert_eq!(one.record().state, State::Normal);
+    for _ in 0..32 {
+        let late = one.ended(&shared, &POLICY, Err(L2Error::Timeout), (9_990, 10_990));
+        assert_eq!(late, None);
+    }
+    (0..9).for_each(|_| assert_eq!(end(&mut one, &shared, Ok(()), 11_000), None));
+    assert_eq!(end(&mut one, &shared, Err(L2Error::Timeout), 11_001), None);
+    assert_eq!(one.record().state, State::Normal);
+}

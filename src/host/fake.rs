@@ -22,6 +22,8 @@ pub(crate) struct Fake {
     /// Targets of calls, by token.
     pub(crate) targets: RefCell<HashMap<u32, String>>,
     pub(crate) refuse_calls: Cell<bool>,
+    /// The VM ends when it is to answer.
+    pub(crate) crashes: Cell<bool>,
     pub(crate) dead: RefCell<HashSet<u32>>,
     /// Requests that are over, whose contexts the host still knows.
     pub(crate) ended: RefCell<HashSet<u32>>,
@@ -116,6 +118,7 @@ impl Host for Rc<Fake> {
     }
 
     fn respond(&self, status: u16, _: &[u8], body: &[u8]) -> HostResult<()> {
+        assert!(!self.crashes.get(), "as asked");
         self.responses.borrow_mut().push((self.context.get(), status, body.to_vec()));
         Ok(())
     }
@@ -146,8 +149,10 @@ impl Host for Rc<Fake> {
         Ok(token)
     }
 
-    fn open_queue(&self, _: &str) -> HostResult<u32> {
-        Ok(7)
+    fn open_queue(&self, name: &str) -> HostResult<u32> {
+        // 7 for the first root, 8 for the second.
+        let root = name.rsplit('/').next().and_then(|root| root.parse::<u32>().ok());
+        Ok(6 + root.unwrap_or(1))
     }
 
     fn enqueue(&self, _: u32, message: &[u8]) -> HostResult<()> {

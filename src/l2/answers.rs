@@ -41,7 +41,7 @@ pub enum Answer<'a> {
     Followed(Asked, Followed, bool),
     /// The table did not answer.
     NotFollowed(L2Error),
-    /// What came of the write of a probe, and whether Redis answered the question behind it.
+    /// What came of a probe: of the bumps in front of its write, of that, and of the question behind it.
     Probed(Probe, Result<(), L2Error>),
     /// What an errand of somebody else's got, under his number: replies, unless it failed.
     Errand(u64, Result<&'a [u8], L2Error>),
@@ -146,10 +146,14 @@ impl Waiting {
                 });
             }),
             Self::Table(bumps, probe, asked) => {
+                let mut told = Ok(());
                 if let Some(cells) = bumps {
                     give(match read_bumped(&mut replies, layout) {
                         Ok(bumped) => Answer::Bumped(asked, cells, bumped),
-                        Err(error) => Answer::NotBumped(cells.len(), error),
+                        Err(error) => {
+                            told = Err(error);
+                            Answer::NotBumped(cells.len(), error)
+                        }
                     });
                 }
                 let written = probe.map(|probe| (probe, read_probe(&mut replies)));
@@ -157,7 +161,7 @@ impl Waiting {
                 let read = followed.as_ref().map_or_else(|error| Err(*error), |_| Ok(()));
                 give(table(asked, followed, true));
                 if let Some((probe, written)) = written {
-                    give(Answer::Probed(probe, written.and(read)));
+                    give(Answer::Probed(probe, told.and(written).and(read)));
                 }
             }
             Self::Errand(number) => give(Answer::Errand(number, Ok(replies))),

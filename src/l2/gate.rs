@@ -69,9 +69,10 @@ impl Client {
         if self.missed.is_empty() || !self.gate.writes {
             return Vec::new();
         }
-        let mut rest = Vec::new();
+        let (mut rest, mut given_up) = (Vec::new(), Vec::new());
         for entry in self.missed.take_all(&heat) {
             if entry.useful_until_ms() <= now_ms {
+                given_up.push(entry);
                 continue;
             }
             // Half of the room is for what comes meanwhile.
@@ -80,6 +81,14 @@ impl Client {
                 rest.push(entry);
             }
         }
-        rest.into_iter().flat_map(|entry| self.missed.keep(entry, &heat)).collect()
+        given_up.extend(rest.into_iter().flat_map(|entry| self.missed.keep(entry, &heat)));
+        given_up
+    }
+
+    /// Stores that are still to be sent.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        let queued = self.writes.iter().filter(|write| matches!(write, Write::Store(..)));
+        self.missed.len() + queued.count()
     }
 }
