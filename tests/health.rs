@@ -222,6 +222,36 @@ fn the_hottest_of_what_redis_missed_is_written_back() {
 }
 
 #[test]
+fn what_is_written_back_takes_the_place_of_what_is_older() {
+    let scene = Scene::new("health-back-older");
+    let (script, redis) = (Script::versions(1), Redis::start(&scene, &[]));
+    let start = |config: fn(&mut Value)| {
+        let builder = Envoy::shipped("event2table.yaml").origin(script.port).redis(redis.port);
+        builder.config(no_routes).config(config).start(&scene)
+    };
+    let (envoy, other) = (start(|_| {}), start(l2_only));
+    eventually("Redis to have it", || {
+        other.client().get("/a").cache_status().ends_with("detail=l2").then_some(())
+    });
+    let before = other.client().get("/a").body;
+    redis.process.signal("STOP");
+    expect_state(&envoy, DEGRADED);
+    envoy.client().request("PUT", "/a", &[], b"");
+    let newer = envoy.client().get("/a").body;
+    assert_ne!(newer, before);
+    let stored = "tiercel_l2_stores{result=\"stored\"}";
+    let count = envoy.metric(stored);
+    redis.process.signal("CONT");
+    eventually("it to be written", || (envoy.metric(stored) > count).then_some(()));
+    eventually("the other one to ask Redis again", || {
+        other.client().get("/b").cache_status().ends_with("detail=l2").then_some(())
+    });
+    let found = other.client().get("/a");
+    assert!(found.cache_status().ends_with("detail=l2"), "{found:?}");
+    assert_eq!(found.body, newer);
+}
+
+#[test]
 fn what_is_stale_is_served_while_redis_fails_if_the_policy_says_so() {
     let scene = Scene::new("health-stale");
     let mut count = 0;

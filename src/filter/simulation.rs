@@ -38,7 +38,19 @@ struct Kind {
 #[derive(Default)]
 struct Redis(BTreeMap<Vec<u8>, (Vec<u8>, u64)>);
 
+/// Whether it is the script that stores what Redis missed.
+fn is_late(script: &[u8]) -> bool {
+    script.windows(8).any(|word| word == b"GETRANGE")
+}
+
 impl Redis {
+    /// Whether there is an entry that was not received before this one.
+    fn is_newer(&self, key: &[u8], value: &[u8]) -> bool {
+        let received =
+            |value: &[u8]| value.get(16..24).map(|ms| u64::from_le_bytes(ms.try_into().unwrap()));
+        self.0.get(key).is_some_and(|(known, _)| received(known) >= received(value))
+    }
+
     fn execute(&mut self, call: &[u8], now_ms: u64) -> Vec<u8> {
         let mut out = Vec::new();
         for parts in commands(call) {
@@ -59,10 +71,16 @@ impl Redis {
                     out.extend_from_slice(b"+OK\r\n");
                 }
                 [b"SET", _, _, b"NX", ..] => out.extend_from_slice(b"$-1\r\n"),
-                [b"SET", key, .., b"NX"] if self.0.contains_key(*key) => {
+                [b"EVAL", script, b"1", key, value, _]
+                    if is_late(script) && self.is_newer(key, value) =>
+                {
                     out.extend_from_slice(b"$-1\r\n");
                 }
-                [b"SET", key, value, b"PX", ms] | [b"SET", key, value, b"PX", ms, b"NX"] => {
+                [b"EVAL", script, b"1", key, value, ms] if is_late(script) => {
+                    self.0.insert(key.to_vec(), (value.to_vec(), now_ms + number(ms)));
+                    out.extend_from_slice(b"+OK\r\n");
+                }
+                [b"SET", key, value, b"PX", ms] => {
                     self.0.insert(key.to_vec(), (value.to_vec(), now_ms + number(ms)));
                     out.extend_from_slice(b"+OK\r\n");
                 }

@@ -10,6 +10,11 @@ use crate::entry::{encode, encoded_len_limit};
 
 /// Bytes of stores sent in one call.
 const MAX_WRITE_CALL: usize = 256 << 10;
+/// Stores an entry unless there is one that was received later: by the begin of both (`entry/codec.rs`).
+const SET_LATE: &[u8] = b"local old, new = redis.call('GETRANGE', KEYS[1], 0, 23), ARGV[1] \
+    if #old == 24 and string.sub(old, 1, 3) == string.sub(new, 1, 3) and \
+    struct.unpack('<I8', old, 17) >= struct.unpack('<I8', new, 17) then return false end \
+    return redis.call('SET', KEYS[1], new, 'PX', ARGV[2])";
 
 impl Client {
     /// What is new in the table, and look-ups: what they find is valid against that. The table comes
@@ -111,10 +116,14 @@ impl Client {
             let key = redis_key(&self.policy.key_prefix, entry.key().hash());
             let value = encode(&entry, stamp, self.policy.compress_above, &self.policy.secrets);
             let expiry = expiry_ms.to_string();
-            let parts = [b"SET", key.as_bytes(), &value, b"PX", expiry.as_bytes(), b"NX"];
-            let count = parts.len() - usize::from(!is_late);
-            resp::command(&mut body, parts.get(..count).unwrap_or_default());
-            written.push(if is_late { Written::Late } else { Written::Store });
+            let (key, expiry) = (key.as_bytes(), expiry.as_bytes());
+            if is_late {
+                resp::command(&mut body, &[b"EVAL", SET_LATE, b"1", key, &value, expiry]);
+                written.push(Written::Late);
+            } else {
+                resp::command(&mut body, &[b"SET", key, &value, b"PX", expiry]);
+                written.push(Written::Store);
+            }
         }
         (!written.is_empty()).then(|| end(body, Waiting::Writes(written)))
     }
