@@ -68,6 +68,8 @@ pub struct Record {
     pub reads: bool,
     /// Whether it takes so long that it is better not read.
     pub slow: bool,
+    /// Whether the keeper is to look at once, although it is taken for well.
+    pub doubted: bool,
     /// How often the state changed: what was begun in an earlier one says nothing of this one.
     pub term: u64,
     /// Since when, in ms since the epoch.
@@ -88,6 +90,7 @@ impl Default for Record {
             state: State::Normal,
             reads: true,
             slow: false,
+            doubted: false,
             term: 0,
             since_ms: 0,
             cause: Cause::Probe,
@@ -103,7 +106,7 @@ impl Record {
     pub(super) const fn enter(self, state: State, cause: Cause, now_ms: u64) -> Self {
         let reads = matches!(state, State::Normal | State::Suspect);
         let (term, since_ms) = (self.term.saturating_add(1), now_ms);
-        Self { state, reads, term, since_ms, cause, row: 0, ..self }
+        Self { state, reads, term, since_ms, cause, row: 0, doubted: false, ..self }
     }
 
     /// Whether what began at a time belongs to this state. A clock that was set back hides nothing.
@@ -120,6 +123,7 @@ impl Record {
             state: *state,
             reads: flags & 1 > 0,
             slow: flags & 2 > 0,
+            doubted: flags & 4 > 0,
             term: next(),
             since_ms: next(),
             cause: Cause::from_code(next()),
@@ -132,7 +136,7 @@ impl Record {
     pub(super) fn to_bytes(self) -> Vec<u8> {
         value_of(&[
             self.state.index() as u64,
-            u64::from(self.reads) | u64::from(self.slow) << 1,
+            u64::from(self.reads) | u64::from(self.slow) << 1 | u64::from(self.doubted) << 2,
             self.term,
             self.since_ms,
             self.cause.code(),
@@ -156,7 +160,7 @@ mod tests {
             for state in State::ALL {
                 let record =
                     Record { slow: true, attempts: 3, row: 2, flaps: 1, ..Record::default() };
-                let record = record.enter(*state, cause, 77);
+                let record = Record { doubted: true, ..record.enter(*state, cause, 77) };
                 assert_eq!(Record::read(&record.to_bytes()), record);
             }
         }

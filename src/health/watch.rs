@@ -161,9 +161,14 @@ impl Health {
         now_ms: u64,
     ) -> Option<Change> {
         self.change(shared, |known| {
-            let is_due = known.since_ms.abs_diff(now_ms) >= SUSPICION_MS;
-            let suspects = is_due && known.state == State::Normal && policy.force.is_none();
-            suspects.then(|| known.enter(State::Suspect, Cause::Error(error), now_ms))
+            if known.state != State::Normal || policy.force.is_some() {
+                return None;
+            }
+            if known.since_ms.abs_diff(now_ms) >= SUSPICION_MS {
+                return Some(known.enter(State::Suspect, Cause::Error(error), now_ms));
+            }
+            // Not worth a word so soon, but a look.
+            (!known.doubted).then_some(Record { doubted: true, ..known })
         })
     }
 
@@ -174,7 +179,7 @@ impl Health {
         if policy.force == Some(Force::Degraded) {
             return None;
         }
-        let Record { attempts, flaps, since_ms, .. } = self.record;
+        let Record { attempts, flaps, since_ms, doubted, .. } = self.record;
         match self.record.state {
             State::Suspect | State::Recovering => Some(0),
             State::Degraded => {
@@ -184,6 +189,7 @@ impl Health {
                 let chance = fastrand::Rng::with_seed(since_ms << 20 ^ attempts).u64(..1_000);
                 Some(most_ms * (750 + chance / 4) / 1_000)
             }
+            State::Normal if doubted => Some(0),
             State::Normal => Some(usual_ms),
         }
     }
@@ -224,7 +230,8 @@ impl Health {
                 (State::Recovering, Ok(())) if caught_up => {
                     Some(Record { reads: true, ..enter(State::Recovering) })
                 }
-                (State::Normal, _) | (State::Suspect, Err(_)) | (State::Recovering, Ok(())) => None,
+                (State::Normal, _) => known.doubted.then_some(Record { doubted: false, ..known }),
+                (State::Suspect, Err(_)) | (State::Recovering, Ok(())) => None,
             }
         })
     }

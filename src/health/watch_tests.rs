@@ -321,3 +321,31 @@ fn what_was_lost_before_it_recovered_is_no_share_of_what_fails_now() {
     assert_eq!(end(&mut one, &shared, Err(L2Error::Timeout), 11_001), None);
     assert_eq!(one.record().state, State::Normal);
 }
+
+/// A Redis that is full soon after it was taken for well again: the keeper looks at once, without another word.
+#[test]
+fn what_is_refused_soon_after_is_looked_at_all_the_same() {
+    let shared = Memory::default();
+    let (mut one, mut keeper) = (worker(&shared), worker(&shared));
+    end(&mut one, &shared, Err(L2Error::Refused), 10_000);
+    for now_ms in [10_200, 10_201, 10_202] {
+        probe(&mut one, &shared, true, now_ms);
+    }
+    let refused =
+        |one: &mut Health, now_ms| one.suspect(&shared, &POLICY, L2Error::OutOfMemory, now_ms);
+    let doubt = refused(&mut one, 11_000).expect("a doubt");
+    assert!(!doubt.is_of_note() && refused(&mut one, 11_001).is_none());
+    keeper.reload(&shared);
+    assert_eq!(keeper.probe_ms(&POLICY, FEED_MS), Some(0));
+    assert!(probe(&mut keeper, &shared, true, 11_050).is_some_and(|change| !change.is_of_note()));
+    assert_eq!(keeper.probe_ms(&POLICY, FEED_MS), Some(FEED_MS));
+    // Or it is full indeed.
+    assert!(refused(&mut one, 12_000).is_some());
+    assert_eq!(end(&mut keeper, &shared, Err(L2Error::OutOfMemory), 12_050), Some(State::Degraded));
+    assert!(!keeper.record().doubted);
+    // Later it is worth a word.
+    for now_ms in [12_250, 12_251, 12_252] {
+        probe(&mut keeper, &shared, true, now_ms);
+    }
+    assert!(refused(&mut keeper, 18_000).is_some_and(|change| change.is_of_note()));
+}
