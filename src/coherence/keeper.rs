@@ -92,7 +92,8 @@ pub fn take_turn(
     let full = failed || now_ms.abs_diff(known.compared_ms) >= FULL_MS;
     let term = known.term.saturating_add(u64::from(!is_own));
     let (asked_ms, epoch) = if is_due { (now_ms, epoch) } else { (known.asked_ms, known.epoch) };
-    let until_ms = now_ms + HOLDS_MS;
+    // Who does not stay keeps nobody waiting.
+    let until_ms = if stays { now_ms + HOLDS_MS } else { now_ms };
     let next = Record { asked_ms, epoch, holder: own, until_ms, term, ..known };
     let taken = shared.set(NAME, &next.to_bytes(), token);
     let reach = if full { Reach::All } else { Reach::Recent };
@@ -185,9 +186,8 @@ mod tests {
     fn who_may_not_reach_redis_only_takes_turns() {
         let shared = Memory::default();
         assert!(take_turn(&shared, (1, false), 10_000, 0, 0).is_some());
-        assert!(take_turn(&shared, (2, true), 10_200, 200, 0).is_none());
-        assert!(take_turn(&shared, (1, false), 10_250, 800, 0).is_none(), "and does not renew");
-        assert!(take_turn(&shared, (2, true), 10_300, 200, 0).is_some());
-        assert!(take_turn(&shared, (1, false), 11_300, 800, 0).is_some());
+        assert!(take_turn(&shared, (2, true), 10_200, 200, 0).is_some(), "nobody waits for it");
+        assert!(take_turn(&shared, (1, false), 10_499, 100, 0).is_none(), "nor does it disturb");
+        assert!(take_turn(&shared, (1, false), 10_500, 100, 0).is_some());
     }
 }

@@ -142,7 +142,8 @@ impl<H: Host> Module<H> {
         let every_ms = match self.is_worker {
             true => interval_ms,
             false if is_first => 0,
-            false => usual_ms.saturating_mul(4 << self.vain_calls.min(6)),
+            // A worker's first calls may be in vain, too: Envoy has not yet looked whether Redis is well.
+            false => (usual_ms / 4).saturating_mul(1 << self.vain_calls.min(10)),
         };
         // What was asked by a filter that is gone gets no answer.
         let longest_ms = 2 * u64::from(l2.background_timeout_ms) + 1_000;
