@@ -53,13 +53,9 @@ impl Exchange {
     #[must_use]
     pub fn detaches(&self) -> bool {
         let once = self.leads.is_some() && !self.detached && self.may_lead();
-        once && self.rule.detached && self.policy.origin.is_some() && self.has_room_for_another()
-    }
-
-    /// Whether there is room for an exchange with the same request.
-    fn has_room_for_another(&self) -> bool {
-        let bytes = size_of::<Self>() + self.request.len() + 2 * self.key.as_bytes().len();
-        self.hold.has_room(bytes, self.policy.held_budget)
+        once && self.rule.detached && self.policy.origin.is_some()
+            // It takes an exchange with the same request.
+            && self.hold.has_room_again(self.policy.held_budget)
     }
 
     /// Waits for what it leads, which another exchange is to fetch; false if it does not lead any more.

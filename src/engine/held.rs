@@ -48,6 +48,10 @@ impl Held {
         Hold { of: self.clone(), bytes }
     }
 
+    fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.bytes().saturating_add(bytes) <= most
+    }
+
     fn add(&self, bytes: usize) {
         self.0.bytes.set(self.bytes() + bytes);
     }
@@ -72,14 +76,14 @@ impl Held {
 }
 
 impl Hold {
-    /// Whether there is room for so many bytes more, if all that is held is to be no more than `most`.
-    pub(super) fn has_room(&self, bytes: usize, most: usize) -> bool {
-        self.of.bytes().saturating_add(bytes) <= most
+    /// Whether there is room for the same once more, if all that is held is to be no more than `most`.
+    pub(super) fn has_room_again(&self, most: usize) -> bool {
+        self.of.has_room(self.bytes, most)
     }
 
     /// Holds a stored response too, if there is room.
     pub(super) fn keep(&self, entry: &Rc<Entry>, most: usize) -> Option<Kept> {
-        let has_room = self.has_room(entry.len(), most) || self.of.knows(entry);
+        let has_room = self.of.has_room(entry.len(), most) || self.of.knows(entry);
         has_room.then(|| self.of.keep(entry))
     }
 }

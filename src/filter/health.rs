@@ -2,7 +2,6 @@
 
 use super::Module;
 use super::coherence::MOST_AGAIN;
-use super::root::Root;
 use super::shared::Shared;
 use crate::coherence::{Reach, keeper};
 use crate::entry::Entry;
@@ -43,9 +42,9 @@ impl<H: Host> Module<H> {
         answers: &[Answer<'_>],
         (sent_ms, now_ms): (u64, u64),
     ) {
-        let scope = self.roots.get(&root).and_then(Root::scope);
+        let root = self.roots.get(&root);
         // What Envoy's main thread asks reaches no Redis; and another L2 says nothing of this one.
-        let counts = self.is_worker && scope == Some(self.health.scope());
+        let counts = self.is_worker && root.is_some_and(|root| root.is_followed(&self.health));
         let Some(policy) = self.health_policy().filter(|_| counts) else { return };
         let shared = Shared::new(&self.host, self.bell);
         let outcome = verdict(answers);

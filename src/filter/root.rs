@@ -110,7 +110,7 @@ impl Root {
         health: &Health,
         (ticket, hash): (Ticket, u128),
     ) -> Result<(), L2Error> {
-        let (gate, is_followed) = (self.gate(health), self.scope() == Some(health.scope()));
+        let (gate, is_followed) = (self.gate(health), self.is_followed(health));
         let l2 = self.l2.as_mut().ok_or(L2Error::Dispatch)?;
         let is_news = gate != l2.client.gate();
         let looked_up = match gate.refusal() {
@@ -131,11 +131,16 @@ impl Root {
         self.since_ms
     }
 
+    /// Whether its L2 is the one that the process follows.
+    pub(super) fn is_followed(&self, health: &Health) -> bool {
+        self.scope() == Some(health.scope())
+    }
+
     /// What may be said to its L2: nothing if the process follows another one.
     pub(super) fn gate(&self, health: &Health) -> Gate {
         let l2 = self.policy.as_ref().and_then(|policy| policy.l2.as_ref());
         match l2 {
-            Some(l2) if self.scope() == Some(health.scope()) => health.gate(l2.health.force),
+            Some(l2) if self.is_followed(health) => health.gate(l2.health.force),
             _ => Gate::SHUT,
         }
     }

@@ -53,10 +53,31 @@ fn turn(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
     module.on_queue_ready(ROOT, QUEUE);
 }
 
+/// Whether the last call says what writes made stale.
+fn bumps(host: &Fake) -> bool {
+    host.calls.borrow().last().unwrap().windows(4).any(|word| word == b"EVAL")
+}
+
+/// As [`vm`], and Redis has answered its first probe.
+fn well(host: &Rc<Fake>, seed: u64) -> Module<Rc<Fake>> {
+    let mut module = vm(host, seed);
+    pass(host, &mut module, 50);
+    probe_is_well(host, &mut module);
+    module
+}
+
+/// A write that goes well.
+fn put(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
+    host.context.set(20);
+    module.on_create(20, ROOT);
+    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
+    assert_eq!(module.on_request_head(20, true), Action::Continue);
+    respond_with(host, module, 20, &[(":status", "200")], b"");
+}
+
 /// Redis answers the last call: a probe's write, then the table.
 fn probe_is_well(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>) {
-    let bumps = host.calls.borrow().last().unwrap().windows(4).any(|word| word == b"EVAL");
-    let bumped = if bumps { "*1\r\n$16\r\n1732460000000000\r\n" } else { "" };
+    let bumped = if bumps(host) { "*1\r\n$16\r\n1732460000000000\r\n" } else { "" };
     answer(host, module, format!("{bumped}+OK\r\n{TABLE}+OK\r\n").as_bytes());
 }
 
@@ -72,9 +93,7 @@ fn answer(host: &Rc<Fake>, module: &mut Module<Rc<Fake>>, body: &[u8]) {
 #[test]
 fn who_waits_is_let_go_when_another_worker_finds_redis_gone() {
     let host = host();
-    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
-    pass(&host, &mut one, 50);
-    probe_is_well(&host, &mut one);
+    let (mut one, mut two) = (well(&host, 1), vm(&host, 2));
     // One request is on its way to Redis, one is queued.
     assert_eq!(request(&host, &mut two, 10, "/a/1"), Action::Pause);
     turn(&host, &mut two);
@@ -96,17 +115,11 @@ fn who_waits_is_let_go_when_another_worker_finds_redis_gone() {
 #[test]
 fn what_was_written_meanwhile_is_told_before_anything_is_read() {
     let host = host();
-    let mut module = vm(&host, 1);
-    pass(&host, &mut module, 50);
-    probe_is_well(&host, &mut module);
+    let mut module = well(&host, 1);
     pass(&host, &mut module, 250);
     answer(&host, &mut module, b"-LOADING wait\r\n-LOADING wait\r\n");
-    host.context.set(20);
-    module.on_create(20, ROOT);
-    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
     let calls = host.calls.borrow().len();
-    assert_eq!(module.on_request_head(20, true), Action::Continue);
-    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
+    put(&host, &mut module);
     turn(&host, &mut module);
     assert_eq!(host.calls.borrow().len(), calls, "Redis is left alone");
     pass(&host, &mut module, 300);
@@ -116,8 +129,7 @@ fn what_was_written_meanwhile_is_told_before_anything_is_read() {
         log.iter().filter(|line| line.contains("tiercel: L2 is")).count()
     };
     assert_eq!(states(), 2, "recovering");
-    let replay = host.calls.borrow().last().unwrap().clone();
-    assert!(replay.windows(4).any(|word| word == b"EVAL"), "what the write made stale");
+    assert!(bumps(&host), "what the write made stale");
     assert_eq!(request(&host, &mut module, 30, "/a/9"), Action::Continue);
     probe_is_well(&host, &mut module);
     assert_eq!(states(), 3, "read again");
@@ -146,9 +158,7 @@ fn a_probe_that_is_lost_with_its_filter_is_not_waited_for() {
 #[test]
 fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
     let host = host();
-    let (mut one, mut two) = (vm(&host, 1), vm(&host, 2));
-    pass(&host, &mut one, 50);
-    probe_is_well(&host, &mut one);
+    let (mut one, mut two) = (well(&host, 1), vm(&host, 2));
     assert_eq!(request(&host, &mut one, 10, "/fleet/1"), Action::Pause);
     turn(&host, &mut one);
     answer(&host, &mut one, format!("{TABLE}$-1\r\n+OK\r\n").as_bytes());
@@ -169,9 +179,7 @@ fn who_waits_for_another_instance_is_let_go_when_redis_is_not_asked_any_more() {
 fn who_is_being_answered_when_the_vm_ends_is_closed_as_well() {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     let host = host();
-    let mut module = vm(&host, 1);
-    pass(&host, &mut module, 50);
-    probe_is_well(&host, &mut module);
+    let mut module = well(&host, 1);
     for context in [10, 11, 12] {
         assert_eq!(request(&host, &mut module, context, "/a/1"), Action::Pause);
     }
@@ -217,22 +225,15 @@ fn a_lease_is_given_back_at_once_if_nothing_is_fetched_with_it() {
 #[test]
 fn a_probe_whose_bumps_are_refused_did_not_go_well() {
     let host = host();
-    let mut module = vm(&host, 1);
-    pass(&host, &mut module, 50);
-    probe_is_well(&host, &mut module);
-    host.context.set(20);
-    module.on_create(20, ROOT);
-    host.set_fields(FieldMap::Request, &[(":method", "PUT"), (":path", "/a/1")]);
-    assert_eq!(module.on_request_head(20, true), Action::Continue);
-    respond_with(&host, &mut module, 20, &[(":status", "200")], b"");
+    let mut module = well(&host, 1);
+    put(&host, &mut module);
     let mut seen = host.calls.borrow().len();
     for _ in 0..400 {
         pass(&host, &mut module, 25);
         turn(&host, &mut module);
         while host.calls.borrow().len() > seen {
             seen = host.calls.borrow().len();
-            let bumps = host.calls.borrow()[seen - 1].windows(4).any(|word| word == b"EVAL");
-            let refused = if bumps { "-NOPERM no\r\n" } else { "" };
+            let refused = if bumps(&host) { "-NOPERM no\r\n" } else { "" };
             answer(&host, &mut module, format!("{refused}+OK\r\n{TABLE}+OK\r\n").as_bytes());
         }
     }
