@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::process::Process;
+use super::scene::no_ids;
 use super::{Client, Scene, eventually, root, target};
 
 /// The module, in the target folder.
@@ -55,18 +56,14 @@ impl Envoy {
                 filter["settings"]["op_timeout"] = json!("20s");
             }
         }
-        builder.config(|config| {
-            if config["l2"].is_object() {
-                config["l2"]["timeout"] = json!("10s");
-                config["l2"]["health"]["slow_above"] = json!("10s");
-            }
-            config.as_object_mut().map(|config| config.remove("spaces"));
-            for route in config["routes"].as_array_mut().into_iter().flatten() {
-                for name in ["exists", "creates"] {
-                    route.as_object_mut().map(|route| route.remove(name));
+        builder
+            .config(|config| {
+                if config["l2"].is_object() {
+                    config["l2"]["timeout"] = json!("10s");
+                    config["l2"]["health"]["slow_above"] = json!("10s");
                 }
-            }
-        })
+            })
+            .config(no_ids)
     }
 
     /// Starts from the example configuration `envoy/<example>` as it is.

@@ -34,9 +34,9 @@ impl Scene {
         Self::cast(name, Envoy::builder("event2table.yaml").config(config))
     }
 
-    /// The usual cast, with the time-outs of the example.
+    /// The usual cast, with the time-outs and health checks of the example.
     pub fn as_shipped(name: &str, config: impl FnOnce(&mut Value)) -> (Envoy, Origin, Redis) {
-        Self::cast(name, Envoy::shipped("event2table.yaml").config(config))
+        Self::cast(name, Envoy::shipped("event2table.yaml").config(no_ids).config(config))
     }
 
     fn cast(name: &str, builder: Builder) -> (Envoy, Origin, Redis) {
@@ -82,6 +82,16 @@ impl Scene {
 pub fn no_routes(config: &mut Value) {
     config["routes"] = serde_json::json!([]);
     config["defaults"] = serde_json::json!({});
+}
+
+/// No lists of ids, which the origin would be asked for.
+pub fn no_ids(config: &mut Value) {
+    config.as_object_mut().map(|config| config.remove("spaces"));
+    for route in config["routes"].as_array_mut().into_iter().flatten() {
+        for name in ["exists", "creates"] {
+            route.as_object_mut().map(|route| route.remove(name));
+        }
+    }
 }
 
 /// Nothing is stored in this process: what is a hit comes from Redis.
