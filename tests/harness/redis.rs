@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tiercel::l2::resp::{self, Reply};
 
@@ -156,12 +157,15 @@ fn spawn(port: u16, dir: &Path, args: &[String]) -> Process {
     Process::start(&format!("redis-{port}"), dir, command.args(args))
 }
 
-/// A port nobody listens on. A cluster node also takes this port plus 10,000.
+/// A port nobody listens on, and none that the system gives out by itself: it is free while this
+/// Redis is down, too. A cluster node also takes this port plus 10,000.
 fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
     loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = listener.local_addr().expect("its address").port();
-        if port < 55_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
+        let next = std::process::id().wrapping_mul(97) + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = u16::try_from(10_240 + next % 10_000).expect("a port");
+        if free(port) && free(port + 10_000) {
             return port;
         }
     }
