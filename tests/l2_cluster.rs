@@ -1,7 +1,7 @@
 //! Redis Cluster behind redis_proxy, with a password.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tiercel::http::key::Key;
 
@@ -170,14 +170,21 @@ fn one_instance_fetches_for_the_fleet() {
     };
     let envoys = [start(), start()];
     script.asked();
+    let mut prompt = 0;
     for n in 0..30 {
-        let path = format!("/{n}");
+        let (path, start) = (format!("/{n}"), Instant::now());
         std::thread::scope(|scope| {
             for envoy in &envoys {
                 let path = &path;
                 scope.spawn(move || assert_eq!(envoy.client().get(path).body, path.as_bytes()));
             }
         });
-        assert_eq!(script.asked().len(), 1, "{path}");
+        let asked = script.asked().len();
+        // A lease holds for two seconds: a machine that stalls may outlast it.
+        if start.elapsed() < Duration::from_secs(1) {
+            assert_eq!(asked, 1, "{path}");
+            prompt += 1;
+        }
     }
+    assert!(prompt > 15, "{prompt} of 30 rounds within a second");
 }

@@ -125,7 +125,7 @@ fn the_status_tells_what_was_written() {
 fn what_an_uncertain_write_names_is_not_stored_for_a_while() {
     let guard = |config: &mut Value| {
         routes(config);
-        config["coherence"]["guard"] = json!("2s");
+        config["coherence"]["guard"] = json!("4s");
     };
     let (envoy, script, _redis) = Scene::scripted_l2("tags-uncertain", guard, origin);
     let mut client = envoy.client();

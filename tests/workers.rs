@@ -121,7 +121,7 @@ fn what_is_shared_outlives_a_crash_and_writes_still_reach_it() {
     let script = Script::versions(0);
     let builder = Envoy::builder("minimal.yaml").origin(script.port).config(no_routes);
     let envoy = builder.with_trap(1).start(&scene);
-    for path in ["/a", "/b", "/a"] {
+    for path in ["/a", "/b", "/a", "/b"] {
         envoy.client().get(path);
     }
     envoy.client().request("PUT", "/b", &[], b"");

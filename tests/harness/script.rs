@@ -6,6 +6,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
 
+use super::eventually;
+
 /// What arrived at the origin.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -84,6 +86,22 @@ impl Script {
     pub fn hold(&self, method: Option<&'static str>) {
         lock(&self.shared.0).held = method;
         self.shared.1.notify_all();
+    }
+
+    /// Holds answers to GET back until those who ask have come so far.
+    pub fn hold_until<T: Send>(
+        &self,
+        what: &str,
+        mut so_far: impl FnMut() -> bool,
+        asks: impl FnOnce() -> T + Send,
+    ) -> T {
+        self.hold(Some("GET"));
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(asks);
+            eventually(what, || so_far().then_some(()));
+            self.hold(None);
+            asks.join().unwrap()
+        })
     }
 
     /// From now on gives no answer at all, or does again; what was asked meanwhile never gets one.
