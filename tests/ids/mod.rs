@@ -1,143 +1,15 @@
 //! Ids that do not exist are answered at the edge, and none that exists is ever refused.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
-use std::thread::sleep;
+mod redis;
+mod things;
+
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Asked, Client, Envoy, Redis, Response, Scene, Script, eventually, reply};
+use crate::harness::{Envoy, Scene, eventually, reply};
 
-/// The ids that an origin has, and how it lists them.
-#[derive(Clone)]
-struct Things(Arc<Mutex<Origin>>);
-
-struct Origin {
-    ids: BTreeSet<u64>,
-    /// Turns a page into what is sent in its place.
-    spoils: fn(Vec<u8>) -> Option<Vec<u8>>,
-    /// Whether the answer to a create names the id.
-    tells: bool,
-}
-
-const PAGE: usize = 10;
-
-impl Things {
-    /// An origin with these ids.
-    fn start(ids: impl IntoIterator<Item = u64>) -> (Self, Script) {
-        let ids = ids.into_iter().collect();
-        let things = Self(Arc::new(Mutex::new(Origin { ids, spoils: Some, tells: true })));
-        let of_script = things.clone();
-        let script = Script::start(move |asked: &Asked| of_script.answer(asked));
-        (things, script)
-    }
-
-    fn answer(&self, asked: &Asked) -> Option<Vec<u8>> {
-        let mut origin = self.0.lock().unwrap();
-        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
-        let last = path.rsplit('/').next().unwrap_or_default();
-        match (asked.method.as_str(), path) {
-            ("GET", "/things") => {
-                let page: usize = query.trim_start_matches("page=").parse().unwrap();
-                let ids: Vec<_> = origin.ids.iter().skip((page - 1) * PAGE).take(PAGE).collect();
-                let rows: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
-                let body = json!({"data": {"rows": rows, "total": origin.ids.len()}});
-                let etag = format!("\"{page} of {}\"", origin.ids.len());
-                if asked.field("if-none-match") == Some(&*etag) {
-                    return reply(304, &[], "");
-                }
-                (origin.spoils)(reply(200, &[("etag", &etag)], &body.to_string())?)
-            }
-            ("POST", "/things") => {
-                let id = origin.ids.last().map_or(1, |id| id + 1);
-                origin.ids.insert(id);
-                let body = if origin.tells { json!({"id": id}) } else { json!({}) };
-                reply(201, &[], &body.to_string())
-            }
-            ("PUT", _) => {
-                origin.ids.insert(last.parse().ok()?);
-                reply(200, &[], "{}")
-            }
-            _ if last.parse().is_ok_and(|id: u64| origin.ids.contains(&id)) => {
-                reply(200, &[("cache-control", "no-store")], last)
-            }
-            _ => reply(404, &[], "no such thing"),
-        }
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Origin)) {
-        change(&mut self.0.lock().unwrap());
-    }
-}
-
-/// One space, `thing`, on `/things/{id}`.
-fn things(config: &mut Value) {
-    config["defaults"] = json!({});
-    config["origin"] = json!({"cluster": "origin"});
-    config["coherence"] = json!({"guard": "100ms"});
-    config["spaces"] = json!({"thing": {
-        "pattern": "[0-9]{1,9}",
-        "refresh": "1h",
-        "grace": "1h",
-        "source": {"http": {
-            "path": "/things", "ids": "/data/rows/*/id", "total": "/data/total",
-            "page": {"parameter": "page"},
-        }},
-    }});
-    config["routes"] = json!([
-        {"path": "/things/{id}", "exists": [{"space": "thing", "id": "{id}", "absent": {
-            "status": 404, "body": "{\"no\": \"{id}\", \"at\": \"{now}\"}",
-        }}]},
-        {"path": "/things", "bypass": true},
-        {"path": "/things", "methods": ["POST"],
-            "creates": [{"space": "thing", "id": "{response:/id}"}]},
-        {"path": "/things/{id}", "methods": ["PUT"],
-            "creates": [{"space": "thing", "id": "{id}"}]},
-    ]);
-}
-
-fn alone(scene: &Scene, script: &Script, workers: u32, change: impl FnOnce(&mut Value)) -> Envoy {
-    let builder = Envoy::builder("minimal.yaml").origin(script.port).config(things);
-    builder.config(change).workers(workers).start(scene)
-}
-
-fn with_redis(
-    scene: &Scene,
-    script: &Script,
-    redis: &Redis,
-    change: impl FnOnce(&mut Value),
-) -> Envoy {
-    let builder = Envoy::builder("event2table.yaml").origin(script.port).redis(redis.port);
-    builder.config(things).config(change).workers(2).start(scene)
-}
-
-fn count(envoy: &Envoy, event: &str) -> u64 {
-    envoy.metric(&format!("tiercel_existence{{event=\"{event}\",space=\"thing\"}}"))
-}
-
-fn gauge(envoy: &Envoy, name: &str) -> u64 {
-    envoy.metric(&format!("tiercel_existence_{name}{{space=\"thing\"}}"))
-}
-
-fn is_refused(response: &Response) -> bool {
-    response.cache_status().ends_with("; detail=absent")
-}
-
-/// Waits until requests for an id that does not exist are refused, by every worker.
-fn until_known(envoy: &Envoy) {
-    let mut row = 0;
-    eventually("absent ids to be refused", || {
-        row = if is_refused(&envoy.client().get("/things/999999999")) { row + 1 } else { 0 };
-        (row == 12).then_some(())
-    });
-}
-
-/// What the origin was asked but for lists.
-fn asked(script: &Script) -> Vec<String> {
-    let asked = script.asked().into_iter().filter(|asked| !asked.target.starts_with("/things?"));
-    asked.map(|asked| format!("{} {}", asked.method, asked.target)).collect()
-}
+use things::{Things, alone, asked, count, gauge, is_refused, things, until_known};
 
 #[test]
 fn an_id_that_does_not_exist_never_reaches_the_origin() {
@@ -314,32 +186,6 @@ fn a_list_that_has_not_changed_is_not_sent_again() {
 }
 
 #[test]
-fn a_set_in_redis_is_a_list() {
-    let scene = Scene::new("ids-redis-set");
-    let (_, script) = Things::start(1..=9);
-    let redis = Redis::start(&scene, &[]);
-    for id in (1..=5).map(|id: u64| id.to_string()) {
-        redis.command(&[b"SADD", b"plain", id.as_bytes()]);
-        redis.command(&[b"ZADD", b"sorted", id.as_bytes(), id.as_bytes()]);
-    }
-    for (key, kind) in [("plain", "set"), ("sorted", "sorted_set")] {
-        let envoy = with_redis(&scene, &script, &redis, |config| {
-            config["spaces"]["thing"]["source"] = json!({"redis": {"key": key, "kind": kind}});
-        });
-        until_known(&envoy);
-        let mut client = envoy.client();
-        let found = (1..=9).filter(|id| client.get(&format!("/things/{id}")).status == 200);
-        assert_eq!(found.count(), 5, "{kind}");
-    }
-    // One that is gone refuses nothing.
-    let envoy = with_redis(&scene, &script, &redis, |config| {
-        config["spaces"]["thing"]["source"] = json!({"redis": {"key": "none"}});
-    });
-    envoy.expect_log("space thing: the list of ids is not used: incomplete");
-    assert_eq!(envoy.client().get("/things/9").status, 200);
-}
-
-#[test]
 fn a_chunked_body_names_what_is_created_before_the_origin_has_it() {
     let scene = Scene::new("ids-body");
     let (_, script) = Things::start(1..=5);
@@ -393,96 +239,6 @@ fn a_shadow_only_counts() {
     things.change(|origin| _ = origin.ids.remove(&5));
     assert_eq!(client.get("/things/5").status, 404);
     eventually("it to be counted", || (count(&envoy, "false_positive") == 1).then_some(()));
-}
-
-#[test]
-fn a_restart_is_protected_by_what_redis_has() {
-    let scene = Scene::new("ids-restart");
-    let (things, script) = Things::start(1..=95);
-    let redis = Redis::start(&scene, &[]);
-    let envoy = with_redis(&scene, &script, &redis, |_| {});
-    until_known(&envoy);
-    eventually("the filter to be kept", || (count(&envoy, "kept") == 1).then_some(()));
-    // Since the list was read, so in no filter.
-    assert_eq!(envoy.client().request("PUT", "/things/500", &[], b"{}").status, 200);
-    // What a process has not told Redis when it dies is known to nobody.
-    eventually("Redis to know it", || {
-        let recent = redis.keys().into_iter().find(|key| key.ends_with(":recent"))?;
-        (redis.command(&[b"ZCARD", recent.as_bytes()]) == "2").then_some(())
-    });
-    drop(envoy);
-    script.asked();
-    let envoy = with_redis(&scene, &script, &redis, |_| {});
-    until_known(&envoy);
-    let lists = |asked: Vec<Asked>| asked.iter().any(|asked| asked.target.starts_with("/things?"));
-    assert!(!lists(script.asked()), "no list was read");
-    envoy.expect_log("space thing: a filter of 95 ids was loaded from Redis");
-    for id in [1, 95, 500] {
-        assert_eq!(envoy.client().get(&format!("/things/{id}")).status, 200, "{id}");
-    }
-    drop(envoy);
-    // What Redis has is no good: the list is read.
-    let keys = redis.keys();
-    let filter = keys.iter().find(|key| key.contains("}:filter:")).unwrap();
-    let spoil = b"local piece = redis.call('HGET', KEYS[1], 1)
-        return redis.call('HSET', KEYS[1], 1, string.sub(piece, 1, 30) .. 'spoilt' .. string.sub(piece, 37))";
-    assert_eq!(redis.command(&[b"EVAL", spoil, b"1", filter.as_bytes()]), "0");
-    things.change(|origin| _ = origin.ids.insert(600));
-    let envoy = with_redis(&scene, &script, &redis, |_| {});
-    envoy.expect_log("space thing: the filter in Redis is not used: checksum");
-    until_known(&envoy);
-    assert!(lists(script.asked()));
-    assert_eq!(envoy.client().get("/things/600").status, 200);
-}
-
-#[test]
-fn without_redis_the_source_is_asked() {
-    let scene = Scene::new("ids-no-redis");
-    let (things, script) = Things::start(1..=5);
-    let mut redis = Redis::start(&scene, &[]);
-    redis.process.kill();
-    things.change(|origin| origin.spoils = |_| None);
-    let envoy = with_redis(&scene, &script, &redis, |_| {});
-    assert!(!is_refused(&envoy.client().get("/things/6")));
-    things.change(|origin| origin.spoils = Some);
-    until_known(&envoy);
-    assert_eq!(envoy.client().get("/things/5").status, 200);
-    // Once it is there it has the filter, too.
-    redis.restart();
-    eventually("the filter to be kept", || (count(&envoy, "kept") >= 1).then_some(()));
-}
-
-#[test]
-fn instances_tell_each_other_what_came_into_being() {
-    let scene = Scene::new("ids-instances");
-    let (_, script) = Things::start(1..=5);
-    let redis = Redis::start(&scene, &[]);
-    let first = with_redis(&scene, &script, &redis, |_| {});
-    eventually("the filter to be kept", || (count(&first, "kept") >= 1).then_some(()));
-    let envoys = [first, with_redis(&scene, &script, &redis, |_| {})];
-    envoys.iter().for_each(until_known);
-    // One of them has read the list; the other one took the filter.
-    let read: u64 = envoys.iter().map(|envoy| count(envoy, "built")).sum();
-    let loaded: u64 = envoys.iter().map(|envoy| count(envoy, "loaded")).sum();
-    assert_eq!((read, loaded), (1, 1));
-    let found = |client: &mut Client, id: u64| client.get(&format!("/things/{id}")).status == 200;
-    for round in 0..20 {
-        let (here, there) = (&envoys[round % 2], &envoys[1 - round % 2]);
-        let made = here.client().request("POST", "/things", &[], b"{}");
-        let id = made.json()["id"].as_u64().unwrap();
-        let chosen = 1_000 + round as u64;
-        here.client().request("PUT", &format!("/things/{chosen}"), &[], b"{}");
-        for id in [id, chosen] {
-            assert!(found(&mut here.client(), id));
-            eventually("the other instance to know it", || {
-                found(&mut there.client(), id).then_some(())
-            });
-        }
-    }
-    sleep(Duration::from_millis(300));
-    for envoy in &envoys {
-        assert!(is_refused(&envoy.client().get("/things/77777")));
-    }
 }
 
 #[test]
