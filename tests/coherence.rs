@@ -84,12 +84,8 @@ fn a_write_through_one_instance_reaches_the_other() {
     eventually("a hit in Redis", || {
         one.client().request("PUT", "/a", &[], b"");
         // Not stored before Redis has confirmed what the write changed.
-        let ended = || {
-            ["stored", "overtaken"]
-                .map(|result| one.metric(&format!("tiercel_l2_stores{{result=\"{result}\"}}")))
-                .iter()
-                .sum::<u64>()
-        };
+        let stores = |result| one.metric(&format!("tiercel_l2_stores{{result=\"{result}\"}}"));
+        let ended = || stores("stored") + stores("overtaken");
         let before = ended();
         one.client().get("/a");
         eventually("it to be stored or not", || (ended() > before).then_some(()));

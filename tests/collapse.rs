@@ -74,7 +74,7 @@ fn whoever_waits_gets_the_form_it_asked_for() {
     script.hold(Some("GET"));
     std::thread::scope(|scope| {
         scope.spawn(|| envoy.client().get("/a"));
-        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         for (method, name, value, status, body) in [
             ("GET", "range", "bytes=0-1", 206, "/a"),
             ("GET", "if-none-match", "\"a\"", 304, ""),
@@ -154,7 +154,7 @@ fn a_write_meanwhile_is_seen_by_whoever_came_after_it() {
     script.hold(Some("GET"));
     std::thread::scope(|scope| {
         let early = scope.spawn(|| envoy.client().get("/a"));
-        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         assert_eq!(envoy.client().request("PUT", "/a", &[], b"").body, b"2");
         let late: Vec<_> = (0..10).map(|_| scope.spawn(|| envoy.client().get("/a"))).collect();
         sleep(Duration::from_millis(200));
@@ -176,8 +176,7 @@ fn when_the_one_who_asks_leaves_the_next_one_asks() {
         script.hold(Some("GET"));
         let mut first = envoy.client();
         first.send("GET", path.as_bytes(), &[], b"").unwrap();
-        let asked = || (!script.asked().is_empty()).then_some(());
-        eventually("the origin to be asked", asked);
+        script.expect_asked("GET");
         let followed = collapse(&envoy, "followed");
         std::thread::scope(|scope| {
             let all = scope.spawn(|| crowd(&envoy, 12, &[], &path));
@@ -185,7 +184,7 @@ fn when_the_one_who_asks_leaves_the_next_one_asks() {
                 (collapse(&envoy, "followed") >= followed + 12).then_some(())
             });
             drop(first);
-            eventually("another one to ask", asked);
+            script.expect_asked("GET");
             script.hold(None);
             for answer in all.join().unwrap() {
                 assert_eq!(answer.status, 200, "{answer:?}");
@@ -210,10 +209,10 @@ fn nobody_waits_for_longer_than_the_limit() {
     });
     std::thread::scope(|scope| {
         scope.spawn(|| envoy.client().get("/a"));
-        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         let start = Instant::now();
         let waits = scope.spawn(|| envoy.client().get("/a"));
-        eventually("the other to ask as well", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         assert!(start.elapsed() >= Duration::from_millis(2_900), "{:?}", start.elapsed());
         script.hold(None);
         assert_eq!(waits.join().unwrap().status, 200);
@@ -247,6 +246,7 @@ fn a_route_may_do_without() {
         asked == 5
     };
     script.hold_until("all to be asked for", ask, || crowd(&envoy, 5, &[], "/a"));
+    assert!(script.asked().is_empty());
 }
 
 #[test]
@@ -293,15 +293,14 @@ fn when_the_vm_of_the_one_who_asks_crashes_another_worker_asks() {
     script.asked();
     script.hold(Some("GET"));
     here[0].send("GET", b"/a", &[], b"").unwrap();
-    let asked = || (!script.asked().is_empty()).then_some(());
-    eventually("the origin to be asked", asked);
+    script.expect_asked("GET");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| there[0].get("/a"));
         eventually("the other worker to wait", || (collapse(&envoy, "followed") > 0).then_some(()));
         let crashed = here[1].request("GET", "/b", &[("x-test-trap", "1")], b"");
         assert_eq!(crashed.status, 503, "{crashed:?}");
         let start = Instant::now();
-        eventually("another worker to ask", asked);
+        script.expect_asked("GET");
         assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
         script.hold(None);
         let answer = waits.join().unwrap();

@@ -34,7 +34,7 @@ fn a_fetch_goes_on_when_its_client_leaves() {
         script.hold(Some("GET"));
         let mut client = envoy.client();
         client.send("GET", path.as_bytes(), &[], b"").unwrap();
-        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         drop(client);
         // Long enough for a tick to find out.
         sleep(Duration::from_millis(120));
@@ -54,7 +54,7 @@ fn who_stays_gets_what_was_fetched() {
     script.hold(Some("GET"));
     std::thread::scope(|scope| {
         let first = scope.spawn(|| envoy.client().get("/a"));
-        eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         let second = scope.spawn(|| envoy.client().get("/a"));
         envoy.expect_metric("tiercel_collapse{event=\"followed\"}", 1);
         script.hold(None);

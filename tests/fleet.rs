@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::scene::no_routes;
+use crate::harness::scene::{follows, no_routes};
 use crate::harness::{Envoy, Redis, Response, Scene, Script, eventually, reply};
 
 /// How long some origin takes for what is asked one by one.
@@ -31,9 +31,7 @@ fn fleet(
         });
         let envoy = builder.workers(2).start(scene);
         // What nobody can trust is not stored: the table must be known first.
-        eventually("the fleet to be joined", || {
-            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
-        });
+        follows(&envoy);
         envoy
     };
     (0..count).map(start).collect()
@@ -81,13 +79,11 @@ fn when_the_instance_that_asks_dies_another_one_asks() {
     let (script, redis) = (Script::slow(0, &FRESH), Redis::start(&scene, &[]));
     let envoys = fleet(&scene, &script, &redis, 2, |_| {});
     script.hold(Some("GET"));
-    let (mut first, mut waits) = (envoys[0].client(), envoys[1].client());
-    let mut path = String::new();
     let asked = |path: &str| script.asked().iter().any(|asked| asked.target == path);
     // A machine that stalls may hinder the one who asks from renewing its lease; not each time.
-    let renewed = (0..3).any(|attempt| {
-        (first, waits) = (envoys[0].client(), envoys[1].client());
-        path = format!("/{attempt}");
+    let renewed = (0..3).find_map(|attempt| {
+        let (mut first, mut waits) = (envoys[0].client(), envoys[1].client());
+        let path = format!("/{attempt}");
         first.send("GET", path.as_bytes(), &[], b"").unwrap();
         eventually("the origin to be asked", || asked(&path).then_some(()));
         let followed = || envoys[1].metric("tiercel_collapse{event=\"followed\"}");
@@ -96,9 +92,9 @@ fn when_the_instance_that_asks_dies_another_one_asks() {
         eventually("the other one to wait", || (followed() > before).then_some(()));
         // For longer than a lease holds that is not renewed.
         sleep(Duration::from_millis(2_500));
-        !asked(&path)
+        (!asked(&path)).then_some((first, waits, path))
     });
-    assert!(renewed);
+    let (_first, mut waits, path) = renewed.expect("a lease that is renewed");
     envoys[0].process.signal("KILL");
     let start = Instant::now();
     eventually("the other one to ask", || asked(&path).then_some(()));
@@ -149,15 +145,14 @@ fn a_client_that_leaves_lets_another_instance_ask() {
     script.hold(Some("GET"));
     let mut first = envoys[0].client();
     first.send("GET", b"/a", &[], b"").unwrap();
-    let asked = || (!script.asked().is_empty()).then_some(());
-    eventually("the origin to be asked", asked);
+    script.expect_asked("GET");
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| envoys[1].client().get("/a"));
         eventually("the other one to wait", || {
             (envoys[1].metric("tiercel_collapse{event=\"followed\"}") > 0).then_some(())
         });
         drop(first);
-        eventually("the other one to ask", asked);
+        script.expect_asked("GET");
         script.hold(None);
         assert_eq!(waits.join().unwrap().status, 200);
     });

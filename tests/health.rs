@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::envoy::Builder;
-use crate::harness::scene::{echo_l2_only, echo_routes, l2_only, no_ids, no_routes, recovers};
+use crate::harness::scene::{
+    echo_l2_only, echo_routes, follows, l2_only, no_ids, no_routes, recovers,
+};
 use crate::harness::wire::Wire;
 use crate::harness::{Asked, Envoy, Origin, Redis, Scene, Script, eventually, reply};
 
@@ -13,13 +15,6 @@ const DEGRADED: u64 = 2;
 
 fn expect_state(envoy: &Envoy, state: u64) {
     envoy.expect_metric("tiercel_l2_state", state);
-}
-
-/// Until it has heard from Redis: what it does not know it does not judge.
-fn follows(envoy: &Envoy) {
-    eventually("Redis to answer", || {
-        (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
-    });
 }
 
 fn transitions(envoy: &Envoy, to: &str) -> u64 {
@@ -293,7 +288,7 @@ fn what_is_stale_is_served_while_redis_fails_if_the_policy_says_so() {
     // Who asks for something so fresh gets it.
     wait();
     let asked = client.request("GET", "/a", &[("cache-control", "no-cache")], b"");
-    assert!(!asked.is_hit() && asked.body != b"3", "{asked:?}");
+    assert!(!asked.is_hit() && *asked.body >= b"4"[..], "{asked:?}");
     client.request("PUT", "/a", &[], b"");
     assert!(!client.get("/a").is_hit(), "what a write made stale is not served");
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tiercel::http::key::Key;
 
-use crate::harness::scene::{echo_routes, l2_only, no_routes};
+use crate::harness::scene::{echo_routes, follows, l2_only, no_routes};
 use crate::harness::{Asked, Cluster, Envoy, Origin, Redis, Scene, Script, eventually, reply};
 
 const PASSWORD: [&str; 4] = ["--requirepass", "tiercel-demo", "--masterauth", "tiercel-demo"];
@@ -119,9 +119,7 @@ fn a_write_ends_what_lies_on_any_node() {
     };
     let (one, two) = (start(), start());
     for envoy in [&one, &two] {
-        eventually("the table to be followed", || {
-            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
-        });
+        follows(envoy);
     }
     let paths: Vec<String> = (0..30).map(|n| format!("/{n}")).collect();
     let (mut writer, mut reader) = (one.client(), two.client());

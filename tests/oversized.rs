@@ -61,7 +61,7 @@ fn more_heads_than_there_is_room_for() {
     let mut clients = [envoy.client(), envoy.client(), envoy.client()];
     for (number, client) in clients.iter_mut().enumerate() {
         client.send("GET", format!("/{number}").as_bytes(), &[("x-any", &long)], b"").unwrap();
-        eventually("it to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
     }
     script.hold(None);
     let answers = clients.each_mut().map(|client| client.read().unwrap());

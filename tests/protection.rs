@@ -99,7 +99,7 @@ fn a_client_that_leaves_makes_room() {
     script.hold(Some("GET"));
     let mut first = envoy.client();
     first.send("GET", b"/a", &[], b"").unwrap();
-    eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+    script.expect_asked("GET");
     assert_eq!(envoy.client().get("/b").status, 503);
     drop(first);
     script.hold(None);

@@ -141,9 +141,7 @@ fn what_an_uncertain_write_names_is_not_stored_for_a_while() {
             let mut gone = TcpStream::connect(("127.0.0.1", envoy.port)).unwrap();
             let head = "PUT /games/7 HTTP/1.1\r\nhost: api.test\r\ncontent-length: 0\r\n\r\n";
             gone.write_all(head.as_bytes()).unwrap();
-            eventually("the origin to be asked", || {
-                script.asked().iter().any(|asked| asked.method == "PUT").then_some(())
-            });
+            script.expect_asked("PUT");
             drop(gone);
             eventually("the write to be missed", || {
                 (!client.get("/games/7").is_hit()).then_some(())

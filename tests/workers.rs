@@ -152,9 +152,7 @@ fn what_a_write_changed_is_stale_though_its_vm_crashed_meanwhile() {
     script.hold(Some("PUT"));
     let mut writer = envoy.client();
     writer.send("PUT", b"/a", &[], b"").expect("a connection");
-    eventually("the write to arrive", || {
-        script.asked().iter().any(|asked| asked.method == "PUT").then_some(())
-    });
+    script.expect_asked("PUT");
     let crashed = envoy.client().request("GET", "/a", &[("x-test-trap", "1")], b"");
     assert_eq!(crashed.status, 503, "{crashed:?}");
     script.hold(None);
@@ -175,7 +173,7 @@ fn nobody_waits_for_ever_for_a_vm_that_ends_by_a_panic_or_for_lack_of_memory() {
         script.hang(true);
         let (mut leader, mut follower) = (envoy.client(), envoy.client());
         leader.send("GET", b"/a", &[], b"").expect("a connection");
-        eventually("the first to be asked", || (!script.asked().is_empty()).then_some(()));
+        script.expect_asked("GET");
         follower.send("GET", b"/a", &[], b"").expect("a connection");
         envoy.expect_metric("tiercel_collapse{event=\"followed\"}", 1);
         let crashed = envoy.client().request("GET", "/b", &[("x-test-trap", how)], b"");

@@ -4,8 +4,8 @@ use std::sync::Barrier;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::harness::scene::echo_routes;
-use crate::harness::{Client, Envoy, Origin, Redis, Scene, eventually};
+use crate::harness::scene::{echo_routes, follows};
+use crate::harness::{Client, Envoy, Origin, Redis, Scene};
 use crate::load::{at, millis};
 use crate::report::Report;
 
@@ -89,9 +89,7 @@ pub fn fleet(report: &mut Report) {
     };
     let envoys = [start(), start()];
     for envoy in &envoys {
-        eventually("the fleet to be joined", || {
-            (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
-        });
+        follows(envoy);
         envoy.client().get("/echo/warm");
     }
     let (mut failed, mut bodies, mut latencies, mut asked) = (0, Vec::new(), Vec::new(), 0);

@@ -112,6 +112,13 @@ pub fn echo_l2_only(config: &mut Value) {
     l2_only(config);
 }
 
+/// Waits until it has heard from Redis: before, it neither trusts nor judges it.
+pub fn follows(envoy: &Envoy) {
+    eventually("the table to be followed", || {
+        (envoy.metric("tiercel_coherence{event=\"followed\"}") > 0).then_some(())
+    });
+}
+
 /// Asks for an echo until it comes from Redis.
 pub fn recovers(envoy: &Envoy) {
     let mut client = envoy.client();

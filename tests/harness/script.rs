@@ -88,6 +88,13 @@ impl Script {
         self.shared.1.notify_all();
     }
 
+    /// Waits until it is asked by this method; what it was asked until then is forgotten.
+    pub fn expect_asked(&self, method: &str) {
+        eventually("the origin to be asked", || {
+            self.asked().iter().any(|asked| asked.method == method).then_some(())
+        });
+    }
+
     /// Holds answers to GET back until those who ask have come so far.
     pub fn hold_until<T: Send>(
         &self,

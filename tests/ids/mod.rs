@@ -199,9 +199,7 @@ fn a_chunked_body_names_what_is_created_before_the_origin_has_it() {
     let fields = [("transfer-encoding", "chunked")];
     let body = b"7\r\n{\"ids\":\r\n13\r\n[4711, \"0815\", 77]}\r\n0\r\n\r\n";
     writer.send("PUT", b"/things/4711", &fields, body).unwrap();
-    eventually("the origin to be asked", || {
-        script.asked().iter().any(|asked| asked.method == "PUT").then_some(())
-    });
+    script.expect_asked("PUT");
     script.hold(None);
     for id in ["4711", "815", "77"] {
         for _ in 0..4 {

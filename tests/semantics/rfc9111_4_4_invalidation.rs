@@ -125,7 +125,7 @@ fn a_fetch_that_a_write_overtook_is_not_stored() {
         std::thread::scope(|scope| {
             let old = scope.spawn(|| reader.get(path));
             // The origin has made its answer by now.
-            eventually("the origin to be asked", || (!script.asked().is_empty()).then_some(()));
+            script.expect_asked("GET");
             let new = writer.request("PUT", path, &[], b"");
             script.hold(None);
             let old = old.join().expect("an answer");
